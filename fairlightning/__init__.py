@@ -1,0 +1,1 @@
+"""fairlightning: fairness-aware deep learning for PyTorch Lightning."""

@@ -1,0 +1,140 @@
+"""Parity criteria and gaps: how far the rates of groups lie apart."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from fairlightning.functional.rates import Rates
+
+Criterion = Literal["demographic_parity", "equal_opportunity", "equalized_odds"]
+Gap = Literal["max", "mean", "squared", "logsumexp"]
+
+CRITERIA: tuple[Criterion, ...] = ("demographic_parity", "equal_opportunity", "equalized_odds")
+GAPS: tuple[Gap, ...] = ("max", "mean", "squared", "logsumexp")
+
+NUM_CONDITIONS: dict[Criterion, int] = {
+    "demographic_parity": 1,
+    "equal_opportunity": 1,
+    "equalized_odds": 2,
+}
+"""On how many label values a criterion conditions the selection rate."""
+
+
+def condition_ids(criterion: Criterion, target: Tensor) -> Tensor:
+    """Say for each row under which condition of the criterion it counts.
+
+    Demographic parity asks for equal selection rates over all rows, equal opportunity over rows
+    with label 1 (equal true positive rates; Hardt et al. 2016, arXiv:1610.02413), equalized odds
+    for each label separately.
+
+    Args:
+        criterion: One of `CRITERIA`.
+        target: `(N,)` labels in {0, 1}.
+
+    Returns:
+        `(N,)` int64 condition in `[0, NUM_CONDITIONS[criterion])`, `-1` for rows that do not count.
+
+    >>> condition_ids("equal_opportunity", torch.tensor([0, 1]))
+    tensor([-1,  0])
+    """
+    if criterion == "demographic_parity":
+        return torch.zeros_like(target, dtype=torch.long)
+    if criterion == "equal_opportunity":
+        return (target == 1).long() - 1
+    return target.long()
+
+
+def conditional_ids(condition: Tensor, group: Tensor, num_groups: int) -> Tensor:
+    """Cross conditions with groups; `-1` where either is.
+
+    Args:
+        condition: `(N,)` ids, `-1` for rows that do not count.
+        group: `(N,)` ids, `-1` for unknown.
+        num_groups: Number of groups `G`.
+
+    Returns:
+        `(N,)` ids `condition * G + group`, or `-1`.
+    """
+    return torch.where((condition < 0) | (group < 0), -1, condition * num_groups + group)
+
+
+def parity_gap(
+    rates: Rates,
+    kind: Gap = "max",
+    *,
+    temperature: float = 0.05,
+    variance: Tensor | None = None,
+) -> Tensor:
+    """Reduce the rates of groups to one gap.
+
+    With two groups of equal support `max`, `mean` and the root of `squared` agree. Groups without
+    rows take no part; where fewer than two groups have rows nothing can be compared and the gap is
+    0 with no gradient, which the support tells apart from parity.
+
+    Args:
+        rates: Rates and support `(..., C, G)` for `C` conditions and `G` groups.
+        kind: `max`: largest difference between two groups, under the worst condition, as fairlearn
+            defines `*_difference`. `mean`: mean absolute difference over all pairs of groups.
+            `squared`: mean squared difference over all pairs. `logsumexp`: smooth version of `max`
+            that never exceeds it, `τ·log mean exp(r/τ) + τ·log mean exp(−r/τ)`. All but `max` are
+            averaged over the conditions under which at least two groups have rows.
+        temperature: `τ` > 0 of `logsumexp`, in units of the rate.
+        variance: `(..., C, G)` sampling variance of each rate. With `squared` it is subtracted,
+            which makes the estimate unbiased in small batches; a single value may be negative.
+
+    Returns:
+        `(...)` gap; in [0, 1] for rates in [0, 1] (`variance` aside).
+
+    >>> parity_gap(Rates(torch.tensor([[0.5, 0.2]]), torch.tensor([[10.0, 10.0]])))
+    tensor(0.3000)
+    """
+    rate, present = rates.rate, rates.present
+    if kind == "max":
+        # Absent groups hold the pooled rate, which lies between the others.
+        return (rate.amax(-1) - rate.amin(-1)).amax(-1)
+    estimable = (present.sum(-1) > 1).to(rate.dtype)
+    if kind == "logsumexp":
+        per_condition = _smooth_range(rate, present, temperature) * estimable
+    else:
+        per_condition = _pairwise(rate, present, kind, variance)
+    return per_condition.sum(-1) / estimable.sum(-1).clamp_min(1)
+
+
+def _smooth_range(rate: Tensor, present: Tensor, temperature: float) -> Tensor:
+    # log of the mean, not of the sum: equal rates then give 0 and not τ·log G.
+    count = present.sum(-1).clamp_min(1).to(rate.dtype)
+    absent = torch.where(present, 0.0, -torch.inf).to(rate.dtype)
+    # Without any group every exponent would be −inf, whose gradient is NaN.
+    absent = torch.where(present.any(-1, keepdim=True), absent, 0.0)
+    up = torch.logsumexp(rate / temperature + absent, -1)
+    down = torch.logsumexp(-rate / temperature + absent, -1)
+    return temperature * (up + down - 2 * count.log())
+
+
+def _pairwise(rate: Tensor, present: Tensor, kind: Gap, variance: Tensor | None) -> Tensor:
+    pair = torch.triu(present.unsqueeze(-1) & present.unsqueeze(-2), diagonal=1).to(rate.dtype)
+    difference = rate.unsqueeze(-1) - rate.unsqueeze(-2)
+    distance = difference.abs() if kind == "mean" else difference.square()
+    if variance is not None:
+        distance = distance - (variance.unsqueeze(-1) + variance.unsqueeze(-2))
+    return (distance * pair).sum((-1, -2)) / pair.sum((-1, -2)).clamp_min(1)
+
+
+def rate_variance(rates: Rates, square: Tensor, mass: Tensor) -> Tensor:
+    """Estimate the sampling variance of each rate, s²/n with the unbiased s².
+
+    Args:
+        rates: `(..., G)` rates and support.
+        square: `(..., G)` sum of squared scores.
+        mass: `(..., G)` sum of row weights (the support where rows are not weighted).
+
+    Returns:
+        `(..., G)` variance; 0 for groups with fewer than two rows, where it is not estimable.
+    """
+    support = rates.support.to(rates.rate.dtype)
+    spread = square / mass.clamp_min(torch.finfo(square.dtype).tiny) - rates.rate.square()
+    unbiased = spread / (support - 1).clamp_min(1)
+    return torch.where(support > 1, unbiased.clamp_min(0), 0.0)

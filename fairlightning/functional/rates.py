@@ -1,0 +1,131 @@
+"""Group rates: rows become group sums, sums become rates. One definition for soft and hard.
+
+Everything here is local to a rank, differentiable in the scores, free of data-dependent shapes,
+and takes any number of leading axes on the scores (models trained together).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Rates(NamedTuple):
+    """Rates of groups with the support that carries them.
+
+    Attributes:
+        rate: `(..., G)` mean score of each group. A group without support holds the pooled rate of
+            the groups that have some, so that it can neither widen nor narrow a gap; whether it
+            was observed is told by `support` alone.
+        support: `(..., G)` number of rows behind each rate; 0 where the group is absent.
+    """
+
+    rate: Tensor
+    support: Tensor
+
+    @property
+    def present(self) -> Tensor:
+        """`(..., G)` bool: groups with at least one row."""
+        return self.support > 0
+
+
+def segment_sums(values: Tensor, segment: Tensor, num_segments: int) -> Tensor:
+    """Sum rows by segment; rows with segment `-1` take part in none.
+
+    Autocast does not reach in here: values below float32 are summed in float32.
+
+    Args:
+        values: `(..., N)` floating-point values.
+        segment: `(N,)` int64 ids in `[-1, num_segments)`.
+        num_segments: Number of segments `S`.
+
+    Returns:
+        `(..., S)` sums; 0 for a segment without rows.
+
+    >>> segment_sums(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([0, -1, 0]), 2)
+    tensor([5., 0.])
+    """
+    if values.dtype in (torch.float16, torch.bfloat16):
+        values = values.float()
+    # Unknown rows go to a slot of their own: indexing with -1 would silently hit the last segment.
+    slot = torch.where(segment < 0, num_segments, segment)
+    sums = values.new_zeros((*values.shape[:-1], num_segments + 1))
+    return sums.index_add(-1, slot, values)[..., :num_segments]
+
+
+def rates_from_sums(total: Tensor, mass: Tensor, support: Tensor | None = None) -> Rates:
+    """Turn group sums into group rates.
+
+    Args:
+        total: `(..., G)` sum of (weighted) scores.
+        mass: `(..., G)` sum of row weights; the number of rows where rows are not weighted.
+        support: `(..., G)` number of rows; `mass` if not given.
+
+    Returns:
+        Rates and support, finite (value and gradient) for groups without rows.
+    """
+    mass = mass.detach()
+    support = mass if support is None else support.detach()
+    # Clamping the denominator keeps the gradient finite at 0; `where(n > 0, s / n, ...)` does not.
+    tiny = torch.finfo(mass.dtype).tiny
+    pooled = total.detach().sum(-1, keepdim=True) / mass.sum(-1, keepdim=True).clamp_min(tiny)
+    return Rates(torch.where(mass > 0, total / mass.clamp_min(tiny), pooled), support)
+
+
+def group_rates(
+    scores: Tensor,
+    group: Tensor,
+    num_groups: int,
+    *,
+    condition: Tensor | None = None,
+    weight: Tensor | None = None,
+) -> Rates:
+    """Mean score of every group: selection rate, true positive rate, accuracy, ...
+
+    Soft probabilities give a differentiable rate, hard 0/1 decisions the usual one.
+
+    Args:
+        scores: `(..., N)` probabilities or decisions in [0, 1], or any per-row value.
+        group: `(N,)` int64 ids in `[-1, num_groups)`; `-1` is unknown and takes no part.
+        num_groups: Number of groups `G`.
+        condition: `(N,)` bool; only these rows count (`target == 1` gives true positive rates).
+        weight: `(N,)` row weights ≥ 0.
+
+    Returns:
+        `Rates` with `(..., G)` rate and support.
+
+    >>> scores = torch.tensor([0.2, 0.4, 0.9])
+    >>> group_rates(scores, torch.tensor([0, 0, -1]), 2)
+    Rates(rate=tensor([0.3000, 0.3000]), support=tensor([2., 0.]))
+    """
+    if condition is not None:
+        group = torch.where(condition, group, -1)
+    sums = segment_sums(row_moments(scores, weight), group, num_groups)
+    return rates_from_sums(*sums.unbind(-2))
+
+
+def row_moments(scores: Tensor, weight: Tensor | None = None, *, square: bool = False) -> Tensor:
+    """Stack what has to be summed per group, so that one segment sum (and one collective) does.
+
+    Args:
+        scores: `(..., N)` scores.
+        weight: `(N,)` row weights, or None where each row counts once.
+        square: Also give the squared scores, for within-group variances.
+
+    Returns:
+        `(..., M, N)`: weighted score, mass, row count where weights are given, and, last, the
+        weighted square if asked for.
+    """
+    if scores.dtype in (torch.float16, torch.bfloat16):
+        scores = scores.float()
+    one = torch.ones_like(scores)
+    if weight is None:
+        rows = [scores, one]
+    else:
+        mass = one * weight
+        rows = [scores * mass, mass, one]
+    if square:
+        rows.append(rows[0] * scores)
+    return torch.stack(rows, dim=-2)
