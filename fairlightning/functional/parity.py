@@ -123,18 +123,17 @@ def _pairwise(rate: Tensor, present: Tensor, kind: Gap, variance: Tensor | None)
     return (distance * pair).sum((-1, -2)) / pair.sum((-1, -2)).clamp_min(1)
 
 
-def rate_variance(rates: Rates, square: Tensor, mass: Tensor) -> Tensor:
-    """Estimate the sampling variance of each rate, s²/n with the unbiased s².
+def rate_variance(rates: Rates, square: Tensor) -> Tensor:
+    """Estimate the sampling variance of each rate of unweighted rows, s²/n with the unbiased s².
 
     Args:
         rates: `(..., G)` rates and support.
         square: `(..., G)` sum of squared scores.
-        mass: `(..., G)` sum of row weights (the support where rows are not weighted).
 
     Returns:
         `(..., G)` variance; 0 for groups with fewer than two rows, where it is not estimable.
     """
-    support = rates.support.to(rates.rate.dtype)
-    spread = square / mass.clamp_min(torch.finfo(square.dtype).tiny) - rates.rate.square()
-    unbiased = spread / (support - 1).clamp_min(1)
-    return torch.where(support > 1, unbiased.clamp_min(0), 0.0)
+    support = rates.support
+    spread = square / support.clamp_min(1) - rates.rate.square()
+    unbiased = spread.clamp_min(0) / (support - 1).clamp_min(1)
+    return torch.where(support > 1, unbiased, 0.0)

@@ -17,8 +17,8 @@ class Rates(NamedTuple):
 
     Attributes:
         rate: `(..., G)` mean score of each group. A group without support holds the pooled rate of
-            the groups that have some, so that it can neither widen nor narrow a gap; whether it
-            was observed is told by `support` alone.
+            the groups that have some, as a constant, so that it can neither widen nor narrow a
+            gap; whether it was observed is told by `support` alone.
         support: `(..., G)` number of rows behind each rate; 0 where the group is absent.
     """
 
@@ -115,8 +115,8 @@ def row_moments(scores: Tensor, weight: Tensor | None = None, *, square: bool = 
         square: Also give the squared scores, for within-group variances.
 
     Returns:
-        `(..., M, N)`: weighted score, mass, row count where weights are given, and, last, the
-        weighted square if asked for.
+        `(..., M, N)`: weighted score and mass; where weights are given, 1 for every row of
+        positive weight; last, if asked for, the weighted square.
     """
     if scores.dtype in (torch.float16, torch.bfloat16):
         scores = scores.float()
@@ -125,7 +125,8 @@ def row_moments(scores: Tensor, weight: Tensor | None = None, *, square: bool = 
         rows = [scores, one]
     else:
         mass = one * weight
-        rows = [scores * mass, mass, one]
+        # A row of weight 0 is no evidence that its group is there.
+        rows = [scores * mass, mass, (mass > 0).to(scores.dtype)]
     if square:
         rows.append(rows[0] * scores)
     return torch.stack(rows, dim=-2)

@@ -1,0 +1,133 @@
+"""λ during training: evaluates a schedule, sets the weights, logs them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isfinite
+from typing import Any
+
+import lightning as L
+
+from fairlightning.callbacks.common import fairness_of, log_to_all
+from fairlightning.exceptions import ArgumentError, check_choice
+from fairlightning.functional.schedules import Schedule, linear
+
+
+class LambdaRamp(L.Callback):
+    """Ramp λ = strength × weight × schedule(progress), by default from 0.1 to 1.0.
+
+    Progress is counted in optimizer steps (gradient accumulation counts as one) against the number
+    that the Trainer expects, and is part of the checkpoint, so a resumed run goes on where it was.
+    Logs `fairness/lambda` (the schedule's value) and `train/lambda/<objective>`.
+
+    Args:
+        schedule: Function from progress in [0, 1] to the factor of λ.
+        until: Share of all optimizer steps, in (0, 1], at which the ramp ends.
+        every: Change λ every `step` or only at the start of every `epoch`.
+        objectives: Names of the objectives that it ramps; all if None. Use one callback for each
+            schedule, with names that do not overlap.
+        total_steps: Optimizer steps of the whole training, where the Trainer cannot know them.
+
+    Raises:
+        ArgumentError: On values out of range, unknown objectives, or a training without known end.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule = linear,
+        *,
+        until: float = 0.6,
+        every: str = "step",
+        objectives: Sequence[str] | None = None,
+        total_steps: int | None = None,
+    ) -> None:
+        if not 0 < until <= 1:
+            raise ArgumentError.of(
+                "until",
+                found=until,
+                expected="a share of training in (0, 1]",
+                mend="pass until=0.6, or the schedule `constant` for no ramp",
+            )
+        self.schedule = schedule
+        self.until = until
+        self.every = check_choice("every", every, ("step", "epoch"))
+        self.objectives = None if objectives is None else tuple(objectives)
+        self.total_steps = total_steps
+        self.steps = 0
+        self._since = 0
+        self.factor = schedule(0.0)
+        self._expected = 0
+        self._global_step = 0
+        self._weights: dict[str, float] = {}
+
+    @property
+    def state_key(self) -> str:
+        """One key per set of objectives, since several ramps may run side by side."""
+        return f"LambdaRamp[{'*' if self.objectives is None else ','.join(self.objectives)}]"
+
+    @property
+    def finished(self) -> bool:
+        """Whether λ has reached its final value."""
+        return self._expected > 0 and self.steps >= self.until * self._expected
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Check the names before training starts."""
+        known = fairness_of(pl_module, self).objectives
+        for name in self.objectives or ():
+            check_choice("objectives", name, known)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Find the number of steps, and set the λ of the step that comes next."""
+        expected = self.total_steps or trainer.estimated_stepping_batches
+        if not isfinite(expected):
+            raise ArgumentError.of(
+                "total_steps",
+                found="a Trainer without an end",
+                expected="a known number of optimizer steps",
+                mend="set max_epochs or max_steps, or pass LambdaRamp(total_steps=...)",
+            )
+        self._expected = max(int(expected), 1)
+        self._global_step = trainer.global_step
+        self._apply(pl_module)
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Change λ where it changes by epoch."""
+        self._since = self.steps
+        self._apply(pl_module)
+
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Count optimizer steps, not batches; log the λ of this step and set that of the next."""
+        if trainer.global_step == self._global_step:
+            return
+        self._global_step = trainer.global_step
+        self.steps += 1
+        if self.steps % (trainer.log_every_n_steps or 1)  # type: ignore[attr-defined] == 0:
+            tags = {f"train/lambda/{name}": weight for name, weight in self._weights.items()}
+            log_to_all(trainer, {"fairness/lambda": self.factor, **tags})
+        if self.every == "step":
+            self._since = self.steps
+            self._apply(pl_module)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Optimizer steps done, and at which of them λ was last set."""
+        return {"steps": self.steps, "since": self._since}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting from where the checkpoint was written."""
+        self.steps, self._since = int(state_dict["steps"]), int(state_dict["since"])
+
+    def _apply(self, pl_module: L.LightningModule) -> None:
+        factor = self.schedule(min(self._since / (self.until * self._expected), 1.0))
+        if self._weights and factor == self.factor:
+            return
+        self.factor = factor
+        fairness = fairness_of(pl_module, self)
+        names = self.objectives or tuple(fairness.objectives)
+        self._weights = {name: fairness.set_factor(name, factor) for name in names}

@@ -1,0 +1,134 @@
+"""What every mixin shares: the `fairness` module and the one line in the training step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from fairlightning.exceptions import ArgumentError, SetupError
+from fairlightning.groups import GroupSpec
+from fairlightning.objectives import Fairness, Objective, Step, WeightedSum
+
+
+class FairnessMixin:
+    """Give a `LightningModule` a `fairness` module and `fair_loss`.
+
+    Put it, or one of the mixins derived from it, to the left of `LightningModule`, and pass each
+    mixin's own keyword to `super().__init__`. Works with `lightning` and `pytorch_lightning`; it
+    overrides no hook.
+
+    Args:
+        groups: The sensitive attributes, as `GroupSpec` or mapping of names to categories.
+        strength: Multiplies the λ of every objective.
+        combination: How terms become one loss; a weighted sum if None.
+        objectives: Further objectives by name, or functions that make them from the groups.
+
+    Raises:
+        SetupError: When a class lists it to the right of `LightningModule`.
+        ArgumentError: If `groups` is missing.
+    """
+
+    fairness: Fairness
+
+    def __init__(
+        self,
+        *args: Any,
+        groups: GroupSpec | Mapping[str, Iterable[object]] | None = None,
+        strength: float = 1.0,
+        combination: WeightedSum | None = None,
+        objectives: Mapping[str, Objective] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        if groups is None:
+            raise ArgumentError.of(
+                "groups",
+                found="nothing",
+                expected="the sensitive attributes and their categories",
+                mend='super().__init__(groups={"sex": ["Female", "Male"]}, ...)',
+            )
+        self.fairness = Fairness(groups, strength=strength, combination=combination)
+        for name, objective in (objectives or {}).items():
+            self.fairness.add(name, objective)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        order = cls.__mro__
+        lightning = [i for i, c in enumerate(order) if c.__name__ == "LightningModule"]
+        if lightning and lightning[0] < order.index(FairnessMixin):
+            raise SetupError.of(
+                f"class {cls.__name__}",
+                found="LightningModule to the left of a fairness mixin",
+                expected="the mixins first, since Lightning does not pass their arguments on",
+                mend=f"class {cls.__name__}(..., LightningModule)",
+            )
+
+    def fair_loss(
+        self,
+        task_loss: Tensor,
+        *,
+        logits: Tensor,
+        target: Tensor,
+        sensitive: Tensor | None = None,
+        representation: Tensor | None = None,
+        parameters: Sequence[Tensor] | None = None,
+        weight: Tensor | None = None,
+    ) -> Tensor:
+        """Return the loss to train on: the task's and that of every objective.
+
+        Call it in `training_step`, and in `validation_step` and `test_step` too if the
+        `FairnessMonitor` is to watch these.
+
+        Args:
+            task_loss: The loss you had before: a scalar, or `(N,)` one value per row.
+            logits: `(N,)` or `(N, 1)`, before the sigmoid.
+            target: `(N,)` labels in {0, 1}.
+            sensitive: `(N, A)` category codes in the order of the groups, `-1` for unknown.
+            representation: `(N, H)`, for objectives that look inside the network.
+            parameters: The network's parameters, for penalties on the weights.
+            weight: `(N,)` row weights, if rows are weighted.
+
+        Returns:
+            Scalar loss.
+
+        Raises:
+            ArgumentError: On a wrong shape, type or range, or a field that an objective misses.
+            SetupError: If `__init__` of the mixin never ran.
+        """
+        if not isinstance(self, nn.Module) or "fairness" not in self._modules:
+            raise SetupError.of(
+                f"{type(self).__name__}.fairness",
+                found="nothing: the mixin's __init__ did not run",
+                expected="super().__init__(groups=..., ...) in your __init__",
+                mend="call super().__init__ and not LightningModule.__init__(self)",
+            )
+        step = Step(
+            logits=logits,
+            target=target,
+            sensitive=sensitive,
+            representation=representation,
+            parameters=parameters,
+            row_weight=weight,
+        )
+        loss: Tensor = self.fairness(task_loss, step)
+        return loss
+
+    def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
+        """Parameter groups for one optimizer: your network, and the objectives' private parts.
+
+        An adversary learns faster than the network this way, while clipping, accumulation, mixed
+        precision and schedulers of Lightning go on working.
+
+        Args:
+            learning_rate: The network's learning rate.
+
+        Returns:
+            `torch.optim.Adam(self.parameter_groups(1e-3))`
+        """
+        assert isinstance(self, nn.Module)
+        private = {id(p) for p in self.fairness.parameters()}
+        network = [p for p in self.parameters() if id(p) not in private]
+        own = {"params": network, "lr": learning_rate, "name": "network"}
+        return [own, *self.fairness.parameter_groups(learning_rate)]

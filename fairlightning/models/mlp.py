@@ -1,0 +1,60 @@
+"""Multilayer perceptron and its special case without hidden layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from fairlightning.exceptions import ArgumentError
+from fairlightning.models.base import Outputs, TabularEncoder
+
+
+class MLP(nn.Module):
+    """Fully connected ReLU network on a table.
+
+    Args:
+        numeric: Number of numeric columns.
+        cardinalities: Number of codes of every categorical column.
+        hidden: Widths of the hidden layers; empty for a linear model, whose representation is the
+            encoded input.
+        dropout: Share of units dropped in training, in [0, 1).
+
+    Attributes:
+        sizes: Number of features of `logits` and `representation`.
+
+    Raises:
+        ArgumentError: If there is nothing to learn from, or a width or the dropout is out of range.
+    """
+
+    def __init__(
+        self,
+        numeric: int,
+        cardinalities: Sequence[int],
+        hidden: Sequence[int] = (64, 64),
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.encoder = TabularEncoder(numeric, cardinalities)
+        width = self.encoder.out_features
+        if min([width, *hidden]) < 1 or not 0 <= dropout < 1:
+            raise ArgumentError.of(
+                "numeric, cardinalities, hidden, dropout",
+                found=f"{numeric}, {list(cardinalities)}, {list(hidden)}, {dropout}",
+                expected="at least one input column, widths ≥ 1, dropout in [0, 1)",
+                mend="check the columns of the data set and the model's configuration",
+            )
+        layers: list[nn.Module] = []
+        for size in hidden:
+            layers += [nn.Linear(width, size), nn.ReLU()]
+            if dropout:
+                layers.append(nn.Dropout(dropout))
+            width = size
+        self.body = nn.Sequential(*layers)
+        self.output = nn.Linear(width, 1)
+        self.sizes = {"logits": 1, "representation": width}
+
+    def forward(self, inputs: tuple[Tensor, Tensor]) -> Outputs:
+        """Compute logits `(N, 1)` and representation `(N, H)`."""
+        representation = self.body(self.encoder(inputs))
+        return Outputs(self.output(representation), representation)

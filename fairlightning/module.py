@@ -1,0 +1,124 @@
+"""The ready-made LightningModule: any network that gives logits and a representation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from fairlightning.groups import GroupSpec
+from fairlightning.mixins import FairnessMixin
+from fairlightning.objectives import Objective, WeightedSum
+
+
+class FairModule(FairnessMixin, L.LightningModule):
+    """Binary classifier with fairness in its loss.
+
+    Batches have the fields `inputs`, `target`, `sensitive` and `weight` (None where rows are not
+    weighted), as those of `fairlightning.data` do. Predictions need `inputs` only, and `network`
+    alone is the model to export: it carries no adversary.
+
+    Args:
+        network: Maps `inputs` to `(logits, representation)` of shapes `(N, 1)` and `(N, H)`.
+        groups: The sensitive attributes.
+        objectives: Objectives by name; none gives the plain model.
+        strength: Multiplies the λ of every objective.
+        combination: How terms become one loss; a weighted sum if None.
+        learning_rate: Learning rate of the network; objectives with private parameters have theirs
+            relative to it.
+        optimizer: Makes the one optimizer from parameter groups, each with its own `lr`.
+        scheduler: Makes a learning rate scheduler, stepped once per optimizer step, from the
+            optimizer and the total number of steps.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        groups: GroupSpec | Mapping[str, Any],
+        *,
+        objectives: Mapping[str, Objective] | None = None,
+        strength: float = 1.0,
+        combination: WeightedSum | None = None,
+        learning_rate: float = 1e-3,
+        optimizer: Callable[[list[dict[str, Any]]], Optimizer] = torch.optim.AdamW,
+        scheduler: Callable[[Optimizer, int], LRScheduler] | None = None,
+    ) -> None:
+        super().__init__(
+            groups=groups, objectives=objectives, strength=strength, combination=combination
+        )
+        self.network = network
+        self.learning_rate = learning_rate
+        self._make_optimizer = optimizer
+        self._make_scheduler = scheduler
+
+    def forward(self, inputs: Any) -> Tensor:
+        """Logits `(N, 1)`."""
+        logits: Tensor = self.network(inputs)[0]
+        return logits
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Loss of a batch."""
+        return self._loss(batch)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Loss of a batch, observed by the monitor."""
+        return self._loss(batch)
+
+    def test_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Loss of a batch, observed by the monitor."""
+        return self._loss(batch)
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Probability of the positive class, `(N,)`."""
+        return torch.sigmoid(self(batch.inputs).squeeze(-1).float())
+
+    def _loss(self, batch: Any) -> Tensor:
+        logits, representation = self.network(batch.inputs)
+        task = F.binary_cross_entropy_with_logits(
+            logits.squeeze(-1), batch.target.to(logits.dtype), reduction="none"
+        )
+        return self.fair_loss(
+            task,
+            logits=logits,
+            target=batch.target,
+            sensitive=batch.sensitive,
+            representation=representation,
+            parameters=tuple(self.network.parameters()),
+            weight=batch.weight,
+        )
+
+    def configure_optimizers(self) -> Any:
+        """One optimizer with a parameter group for the network and one for each private part."""
+        optimizer = self._make_optimizer(self.parameter_groups(self.learning_rate))
+        if self._make_scheduler is None:
+            return optimizer
+        steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = self._make_scheduler(optimizer, steps)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip each parameter group by itself.
+
+        One norm over all of them would let a steep adversary shrink the network's step.
+        """
+        if not gradient_clip_val:
+            return
+        for group in optimizer.param_groups:
+            if gradient_clip_algorithm == "value":
+                nn.utils.clip_grad_value_(group["params"], gradient_clip_val)
+            else:
+                nn.utils.clip_grad_norm_(group["params"], gradient_clip_val)

@@ -1,0 +1,214 @@
+"""What an objective is: additive sums of a batch, and a term of the loss made from them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from fairlightning.exceptions import ArgumentError, MissingFieldError
+from fairlightning.groups import GroupSpec
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one batch offers to the objectives. Fields that an objective needs are checked.
+
+    Attributes:
+        logits: `(..., N, C)` raw outputs, C = 1 for a binary target.
+        target: `(N,)` int64 labels.
+        sensitive: `(N, A)` int64 category codes, `-1` for unknown.
+        representation: `(..., N, H)` what the network computed before its last layer.
+        parameters: The network's parameters, for penalties on the weights.
+        row_weight: `(N,)` weights of the rows, or None where each counts once.
+    """
+
+    logits: Tensor | None = None
+    target: Tensor | None = None
+    sensitive: Tensor | None = None
+    representation: Tensor | None = None
+    parameters: Sequence[Tensor] | None = None
+    row_weight: Tensor | None = None
+
+
+def checked_step(step: Step, groups: GroupSpec) -> Step:
+    """Bring the fields that were given into their shapes: logits `(N, 1)`, sensitive `(N, A)`.
+
+    Raises:
+        ArgumentError: On a wrong shape, type or range. Off the CPU ranges are asserted on the
+            device, without waiting for it.
+    """
+    logits, target, sensitive = step.logits, step.target, step.sensitive
+    rows = None
+    if logits is not None:
+        logits = logits.unsqueeze(-1) if logits.ndim == 1 else logits
+        rows = logits.shape[-2]
+        if logits.shape[-1] != 1:
+            raise ArgumentError.of(
+                "logits",
+                found=f"shape {tuple(logits.shape)}",
+                expected="(N,) or (N, 1): one logit of the positive class",
+                mend="with two outputs pass logits[:, 1] - logits[:, 0]",
+            )
+    if target is not None:
+        target = _checked_target(target, rows)
+        rows = len(target)
+    if sensitive is not None:
+        sensitive = groups.check(sensitive, rows)
+    return replace(step, logits=logits, target=target, sensitive=sensitive)
+
+
+def _checked_target(target: Tensor, rows: int | None) -> Tensor:
+    if target.ndim == 2 and target.shape[1] == 1:
+        target = target.squeeze(1)
+    if target.ndim != 1 or (rows is not None and len(target) != rows):
+        raise ArgumentError.of(
+            "target",
+            found=f"shape {tuple(target.shape)}",
+            expected=f"({'N' if rows is None else rows},), one label per row of logits",
+            mend="pass the labels of this batch",
+        )
+    fine = (target == 0) | (target == 1)
+    if target.device.type == "cpu":
+        if not bool(fine.all()):
+            raise ArgumentError.of(
+                "target",
+                found=f"values {target.unique().tolist()[:5]}",
+                expected="labels 0 and 1",
+                mend="map the positive class to 1 and the other to 0",
+            )
+    else:
+        torch._assert_async(fine.all())
+    return target.long()
+
+
+class Term(NamedTuple):
+    """What an objective adds to the loss.
+
+    Attributes:
+        value: `(...)` what the network minimises, times the objective's weight λ.
+        own: `(...)` what trains the objective's private parameters, always at weight 1; None if it
+            has none. If the network meets it through gradient reversal, `value` is detached.
+        support: Number of rows behind each part of the value, by name: `(..., C, G)` for parity,
+            `(...)` for an adversary. What could not be estimated has support 0.
+    """
+
+    value: Tensor
+    own: Tensor | None = None
+    support: Mapping[str, Tensor] = {}
+
+    @property
+    def shown(self) -> Tensor:
+        """The loss that people expect to see under the objective's name."""
+        return self.value if self.own is None else self.own
+
+
+class Objective(nn.Module, ABC):
+    """Base of everything that can enter the loss beside the task.
+
+    A batch is first turned into `sums`, which add up over rows, batches and ranks, and the sums
+    into a `term`. So the same code gives the loss of a batch, of a batch spread over ranks, and of
+    a whole validation epoch (the mean of batch gaps would be biased upwards).
+
+    Args:
+        groups: The sensitive attributes.
+        weight: Share of this objective in λ: λ(t) = strength × weight × schedule(t). At least 0.
+        attributes: Names of the attributes it is about; all if None.
+
+    Attributes:
+        requires: Fields of `Step` that must be given.
+        stackable: Whether it works for several models trained together.
+        learning_rate_factor: Learning rate of its private parameters, relative to the network's.
+        weight: Buffer, the λ in force; changed in place, once per optimizer step at most.
+
+    Raises:
+        ArgumentError: If the weight is negative or an attribute does not exist.
+    """
+
+    requires: tuple[str, ...] = ("logits", "target", "sensitive")
+    stackable: bool = True
+    learning_rate_factor: float = 1.0
+    weight: Tensor
+
+    def __init__(
+        self,
+        groups: GroupSpec,
+        *,
+        weight: float = 1.0,
+        attributes: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__()
+        if not weight >= 0:
+            raise ArgumentError.of(
+                "weight", found=weight, expected="a number of at least 0", mend="pass weight=1.0"
+            )
+        self.groups = groups
+        self.full_weight = float(weight)
+        self.attributes = tuple(groups.names if attributes is None else attributes)
+        groups.axes(self.attributes)
+        self.register_buffer("weight", torch.tensor(self.full_weight))
+
+    @classmethod
+    def build(cls, groups: GroupSpec, sizes: Mapping[str, int], **options: Any) -> Objective:
+        """Make the objective for a network whose outputs have the given sizes.
+
+        Args:
+            groups: The sensitive attributes.
+            sizes: Number of features of `logits` and `representation`.
+            options: Arguments of the class.
+        """
+        return cls(groups, **options)
+
+    @abstractmethod
+    def sums(self, step: Step) -> Tensor:
+        """Reduce a batch to `(..., S)` sums that are additive over rows, batches and ranks."""
+
+    @abstractmethod
+    def term(self, sums: Tensor) -> Term:
+        """Turn `(..., S)` sums, possibly of many batches or ranks, into the term."""
+
+    def forward(self, step: Step) -> Term:
+        """Give the term of one batch on this rank alone."""
+        self.check(step)
+        return self.term(self.sums(step))
+
+    def check(self, step: Step) -> None:
+        """Refuse a step in which a required field is missing.
+
+        Raises:
+            MissingFieldError: Naming the field and the objective.
+        """
+        for name in self.requires:
+            if getattr(step, name) is None:
+                raise MissingFieldError.of(
+                    name,
+                    found="nothing",
+                    expected=f"what {type(self).__name__} needs: {', '.join(self.requires)}",
+                    mend=f"call fair_loss(..., {name}=...)",
+                )
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The parts of one loss, all detached but `loss`.
+
+    Attributes:
+        loss: `(...)` scalar to call backward on.
+        total: `(...)` what the network minimises: task + Σ λ·value, without private losses.
+        parts: Task and objectives by name, unweighted.
+        support: Support of every objective by name.
+    """
+
+    loss: Tensor
+    total: Tensor
+    parts: Mapping[str, Tensor]
+    support: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+
+    def named(self) -> Iterator[tuple[str, Tensor]]:
+        """Names and values as they are logged, `total` first."""
+        yield "total", self.total
+        yield from self.parts.items()

@@ -1,0 +1,42 @@
+"""The one place in which objectives cross ranks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+class _SumOverRanks(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        # Every rank computes the same loss from the same sums, and DDP averages what each rank
+        # sends back: summing here cancels that average, so the gradient of one process results.
+        total = grads[0].clone()
+        dist.all_reduce(total)
+        return total
+
+
+def sum_over_ranks(x: Tensor) -> Tensor:
+    """Sum a tensor over all ranks, with the gradient that suits DDP's averaging.
+
+    Every rank must call it, whatever its batch holds; without a process group it returns `x`.
+
+    Args:
+        x: Tensor of the same shape on all ranks.
+
+    Returns:
+        The sum, on every rank.
+    """
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        return x
+    total: Tensor = _SumOverRanks.apply(x)  # type: ignore[no-untyped-call]
+    return total

@@ -1,0 +1,186 @@
+"""All the state that fairness adds to a model: objectives, their weights, their combination."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fairlightning.exceptions import ArgumentError, check_choice
+from fairlightning.groups import GroupSpec
+from fairlightning.objectives.base import Losses, Objective, Step, checked_step
+from fairlightning.objectives.combination import WeightedSum, mean_task_loss
+from fairlightning.objectives.distributed import sum_over_ranks
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What callbacks may see of the last batch; everything detached.
+
+    Attributes:
+        step: Logits, target, sensitive codes and row weights.
+        losses: Losses of this batch.
+        sums: Additive sums of the task and of each objective, for `Fairness.finish`.
+    """
+
+    step: Step
+    losses: Losses
+    sums: Mapping[str, Tensor]
+
+
+class Fairness(nn.Module):
+    """Objectives by name and the combination that makes one loss of them.
+
+    Args:
+        groups: The sensitive attributes, as `GroupSpec` or plain mapping.
+        strength: Multiplies the λ of every objective; at least 0.
+        combination: How terms become one loss; `WeightedSum()` if None.
+
+    Raises:
+        ArgumentError: If `strength` is negative.
+    """
+
+    def __init__(
+        self,
+        groups: GroupSpec | Mapping[str, Any],
+        *,
+        strength: float = 1.0,
+        combination: WeightedSum | None = None,
+    ) -> None:
+        super().__init__()
+        if not strength >= 0:
+            raise ArgumentError.of(
+                "strength",
+                found=strength,
+                expected="a number of at least 0",
+                mend="pass 0 for the plain model, 1.0 for the full weight",
+            )
+        self.groups = GroupSpec.of(groups)
+        self.strength = float(strength)
+        self.combination = combination or WeightedSum()
+        self.objectives = nn.ModuleDict()
+        self.last: Observation | None = None
+
+    def add(self, name: str, objective: Objective) -> None:
+        """Add an objective under a name of its own, at its full weight until a ramp sets another.
+
+        Raises:
+            ArgumentError: If the name is taken.
+        """
+        if name in self.objectives or name in ("task", "total"):
+            raise ArgumentError.of(
+                "name",
+                found=f"{name!r} a second time",
+                expected="a name not in use: " + ", ".join(["task", "total", *self.objectives]),
+                mend="give each objective a name of its own",
+            )
+        self.objectives[name] = objective
+        self.set_factor(name, 1.0)
+
+    def items(self) -> Iterator[tuple[str, Objective]]:
+        """Names and objectives."""
+        yield from self.objectives.items()  # type: ignore[misc]
+
+    def set_factor(self, name: str, factor: float) -> float:
+        """Set λ of an objective to strength × weight × factor, in place.
+
+        Args:
+            name: Name of the objective.
+            factor: Value of its schedule.
+
+        Returns:
+            The λ that is now in force.
+        """
+        check_choice("objective", name, self.objectives)
+        objective: Objective = self.objectives[name]  # type: ignore[assignment]
+        weight = self.strength * objective.full_weight * factor
+        objective.weight.fill_(weight)
+        return weight
+
+    def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
+        """Optimizer groups of the objectives' private parameters, each at its own learning rate.
+
+        Args:
+            learning_rate: The network's.
+        """
+        return [
+            {
+                "params": list(objective.parameters()),
+                "lr": learning_rate * objective.learning_rate_factor,
+                "name": name,
+            }
+            for name, objective in self.items()
+            if any(True for _ in objective.parameters())
+        ]
+
+    def forward(self, task_loss: Tensor, step: Step) -> Tensor:
+        """Combine the task loss with every objective's term on this batch.
+
+        In training the sums are added over all ranks, so that the loss is that of the joined
+        batch; in evaluation they stay on this rank until the epoch's sums are finished.
+
+        Args:
+            task_loss: Scalar, or `(N,)` per row.
+            step: What the batch offers; logits may be `(N,)` or `(N, 1)`.
+
+        Returns:
+            Scalar loss.
+
+        Raises:
+            ArgumentError: On fields of the wrong shape, type or range.
+            MissingFieldError: If an objective misses a field.
+        """
+        step = checked_step(step, self.groups)
+        task = mean_task_loss(task_loss, step.row_weight)
+        local = {}
+        for name, objective in self.items():
+            objective.check(step)
+            local[name] = objective.sums(step)
+        sums = self._reduced(local) if self.training else local
+        losses = self._combine(task, sums)
+        self.last = observe(step, task, local, losses)
+        return losses.loss
+
+    def finish(self, sums: Mapping[str, Tensor]) -> Losses:
+        """Turn sums added over batches into the losses of all their rows, on all ranks.
+
+        Args:
+            sums: `(S,)` per name, as in `Observation.sums`; every rank must call this.
+        """
+        total = self._reduced(dict(sums))
+        weighted, mass = total.pop("task")
+        return self._combine(weighted / mass, total)
+
+    def _combine(self, task: Tensor, sums: Mapping[str, Tensor]) -> Losses:
+        terms = {name: objective.term(sums[name]) for name, objective in self.items()}
+        weights = {name: objective.weight for name, objective in self.items()}
+        losses: Losses = self.combination(task, terms, weights)
+        return losses
+
+    @staticmethod
+    def _reduced(sums: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Add over ranks with one collective for all objectives."""
+        if not sums:
+            return sums
+        packed = sum_over_ranks(torch.cat(list(sums.values()), -1))
+        parts = packed.split([part.shape[-1] for part in sums.values()], -1)
+        return dict(zip(sums, parts, strict=True))
+
+
+def observe(step: Step, task: Tensor, sums: Mapping[str, Tensor], losses: Losses) -> Observation:
+    """Detach what callbacks may see."""
+    seen = Step(
+        logits=None if step.logits is None else step.logits.detach(),
+        target=step.target,
+        sensitive=step.sensitive,
+        row_weight=step.row_weight,
+    )
+    rows = 1 if step.target is None else len(step.target)
+    mass = task.new_tensor(rows) if step.row_weight is None else step.row_weight.sum()
+    detached = {name: part.detach() for name, part in sums.items()}
+    return Observation(
+        seen, losses, {"task": torch.stack([task.detach() * mass, mass]), **detached}
+    )

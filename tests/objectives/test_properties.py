@@ -1,0 +1,237 @@
+"""One suite of properties that every parity objective, and the adversary, must have."""
+
+import itertools
+
+import pytest
+import torch
+from torch.autograd import gradcheck
+
+from fairlightning.functional import CRITERIA, GAPS
+from fairlightning.groups import GroupSpec
+from fairlightning.objectives import Adversary, ParityPenalty, Step
+
+SPEC = GroupSpec({"sex": ["F", "M"], "race": ["a", "b", "c"]})
+
+
+def cases():
+    for criterion, gap in itertools.product(CRITERIA, GAPS):
+        yield pytest.param(dict(criterion=criterion, gap=gap), id=f"{criterion}-{gap}")
+        crossed = dict(criterion=criterion, gap=gap, intersections=True)
+        yield pytest.param(crossed, id=f"{criterion}-{gap}-intersections")
+    for criterion in CRITERIA:
+        debiased = dict(criterion=criterion, gap="squared", debiased=True)
+        yield pytest.param(debiased, id=f"{criterion}-debiased")
+
+
+parity = pytest.mark.parametrize("options", list(cases()))
+
+
+def step(rows=60, seed=0, dtype=torch.float64, models=(), **fields):
+    random = torch.Generator().manual_seed(seed)
+    logits = torch.randn(*models, rows, 1, generator=random, dtype=dtype)
+    target = torch.randint(0, 2, (rows,), generator=random)
+    sex = torch.randint(-1, 2, (rows,), generator=random)
+    race = torch.randint(-1, 3, (rows,), generator=random)
+    made = dict(logits=logits, target=target, sensitive=torch.stack([sex, race], 1))
+    return Step(**(made | fields))
+
+
+def value(options, batch, groups=SPEC):
+    return ParityPenalty(groups, **options)(batch).value
+
+
+@parity
+def test_not_negative_and_finite(options):
+    for seed in range(5):
+        found = value(options, step(seed=seed))
+        assert torch.isfinite(found)
+        assert options.get("debiased") or 0 <= found <= 1
+
+
+@parity
+def test_zero_for_identical_groups(options):
+    logits = torch.randn(10, 1, dtype=torch.float64)
+    target = torch.randint(0, 2, (10,))
+    cells = [(sex, race) for sex in range(2) for race in range(3)]
+    sensitive = torch.tensor(cells).repeat_interleave(10, 0)
+    batch = Step(logits=logits.repeat(6, 1), target=target.repeat(6), sensitive=sensitive)
+    found = value(options, batch).item()
+    if options.get("debiased"):
+        assert found <= 0
+    else:
+        assert found == pytest.approx(0, abs=1e-12)
+
+
+@parity
+def test_row_order_does_not_matter(options):
+    batch = step()
+    order = torch.randperm(60)
+    shuffled = Step(batch.logits[order], batch.target[order], batch.sensitive[order])
+    assert torch.allclose(value(options, batch), value(options, shuffled))
+
+
+@parity
+def test_names_of_groups_do_not_matter(options):
+    batch = step()
+    renamed = GroupSpec({"sex": ["M", "F"], "race": ["c", "a", "b"]})
+    mapping = [torch.tensor([1, 0, -1]), torch.tensor([1, 2, 0, -1])]
+    sensitive = torch.stack([m[batch.sensitive[:, i]] for i, m in enumerate(mapping)], 1)
+    other = Step(batch.logits, batch.target, sensitive)
+    assert torch.allclose(value(options, batch), value(options, other, renamed))
+
+
+@parity
+def test_absent_group_is_explicit_and_harmless(options):
+    batch = step()
+    sensitive = batch.sensitive.clone()
+    sensitive[sensitive[:, 1] == 2, 1] = 1
+    found = ParityPenalty(SPEC, **options)(Step(batch.logits, batch.target, sensitive))
+    without = GroupSpec({"sex": ["F", "M"], "race": ["a", "b"]})
+    expected = value(options, Step(batch.logits, batch.target, sensitive), without)
+    assert torch.allclose(found.value, expected)
+    absent = [s for name, s in found.support.items() if "race" in name][0]
+    assert (absent[..., 2::3] == 0).all()
+
+
+@parity
+@pytest.mark.parametrize("case", ["unknown", "one group", "no positives", "one row", "empty"])
+def test_what_cannot_be_estimated_gives_zero_and_a_finite_gradient(options, case):
+    batch = step(rows={"one row": 1, "empty": 0}.get(case, 60))
+    sensitive, target = batch.sensitive.clone(), batch.target
+    if case == "unknown":
+        sensitive.fill_(-1)
+    elif case == "one group":
+        sensitive.fill_(1)
+    elif case == "no positives":
+        target = torch.zeros_like(target)
+    logits = batch.logits.clone().requires_grad_()
+    term = ParityPenalty(SPEC, **options)(Step(logits, target, sensitive))
+    (gradient,) = torch.autograd.grad(term.value, logits)
+    assert torch.isfinite(gradient).all()
+    if case != "no positives":
+        assert term.value == 0
+        assert (gradient == 0).all()
+    elif options["criterion"] == "equal_opportunity":
+        assert term.value == 0
+        assert all((support == 0).all() for support in term.support.values())
+
+
+@parity
+def test_gradcheck(options):
+    batch = step(rows=24, seed=3)
+    penalty = ParityPenalty(SPEC, **options)
+    logits = batch.logits.clone().requires_grad_()
+
+    def loss(logits):
+        return penalty(Step(logits, batch.target, batch.sensitive)).value
+
+    assert gradcheck(loss, (logits,))
+
+
+@parity
+def test_models_together_equal_a_loop_and_vmap(options):
+    batch = step(models=(4,))
+    penalty = ParityPenalty(SPEC, **options)
+
+    def one(logits):
+        return penalty(Step(logits, batch.target, batch.sensitive)).value
+
+    looped = torch.stack([one(logits) for logits in batch.logits])
+    assert torch.allclose(penalty(batch).value, looped)
+    assert torch.allclose(torch.vmap(one)(batch.logits), looped)
+
+
+@parity
+def test_bfloat16_autocast_stays_close(options):
+    exact = value(options, step(rows=2000))
+    batch = step(rows=2000)
+    low = Step(batch.logits.bfloat16(), batch.target, batch.sensitive)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = value(options, low)
+        same = value(options, Step(batch.logits.float(), batch.target, batch.sensitive))
+    assert found.dtype == torch.float32
+    assert torch.allclose(found.double(), exact, atol=2e-3)
+    assert torch.allclose(same.double(), exact, atol=1e-6)
+
+
+@parity
+def test_compiles_in_one_graph(options):
+    torch.compiler.reset()
+    batch = step()
+    penalty = ParityPenalty(SPEC, **options)
+
+    def loss(logits, target, sensitive):
+        return penalty(Step(logits, target, sensitive)).value
+
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    logits = batch.logits.clone().requires_grad_()
+    expected = loss(logits, batch.target, batch.sensitive)
+    found = compiled(logits, batch.target, batch.sensitive)
+    assert torch.allclose(found, expected)
+    ours, theirs = (torch.autograd.grad(x, logits)[0] for x in (found, expected))
+    assert torch.allclose(ours, theirs)
+
+
+@parity
+def test_sums_of_pieces_are_the_sums_of_the_whole(options):
+    batch = step()
+    penalty = ParityPenalty(SPEC, **options)
+    pieces = [
+        penalty.sums(Step(batch.logits[s], batch.target[s], batch.sensitive[s]))
+        for s in (slice(0, 13), slice(13, 14), slice(14, 60))
+    ]
+    assert torch.allclose(penalty.term(sum(pieces)).value, penalty(batch).value)
+
+
+@parity
+def test_row_weight_equals_repeated_rows(options):
+    batch = step(rows=30)
+    count = torch.arange(30) % 3
+    repeated = [part.repeat_interleave(count, 0) for part in (batch.logits, batch.target)]
+    sensitive = batch.sensitive.repeat_interleave(count, 0)
+    if options.get("debiased"):
+        with pytest.raises(ValueError, match="row weights"):
+            value(options, step(rows=30, row_weight=count.double()))
+        return
+    found = value(options, step(rows=30, row_weight=count.double()))
+    assert torch.allclose(found, value(options, Step(*repeated, sensitive)))
+
+
+@parity
+def test_meta_device_runs_without_reading_values(options):
+    batch = step()
+    parts = [part.to("meta") for part in (batch.logits, batch.target, batch.sensitive)]
+    assert value(options, Step(*parts)).device.type == "meta"
+
+
+def test_saturated_logits_stay_finite():
+    logits = torch.tensor([[-1e4], [1e4], [1e38], [-1e38]], requires_grad=True)
+    batch = Step(logits, torch.tensor([0, 1, 1, 0]), torch.tensor([[0, 0], [1, 1], [0, 2], [1, 0]]))
+    found = ParityPenalty(SPEC)(batch).value
+    found.backward()
+    assert torch.isfinite(found)
+    assert torch.isfinite(logits.grad).all()
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.parametrize("feed", ["representation", "logits", "both"])
+def test_adversary_under_absence_vmap_weights_and_compile(criterion, feed):
+    torch.compiler.reset()
+    batch = step(models=(3,), representation=torch.randn(3, 60, 5, dtype=torch.float64))
+    sizes = {"representation": 5, "logits": 1}
+    adversary = Adversary.build(SPEC, sizes, criterion=criterion, feed=feed, hidden=(7,)).double()
+
+    def one(logits, representation):
+        part = Step(logits, batch.target, batch.sensitive, representation)
+        return adversary(part).own
+
+    inputs = (batch.logits, batch.representation)
+    looped = torch.stack([one(*pair) for pair in zip(*inputs, strict=True)])
+    assert torch.allclose(adversary(batch).own, looped)
+    assert torch.allclose(torch.vmap(one)(*inputs), looped)
+    compiled = torch.compile(one, fullgraph=True, backend="aot_eager")
+    assert torch.allclose(compiled(*(x[0] for x in inputs)), looped[0])
+    nobody = torch.full_like(batch.sensitive, -1)
+    empty = Step(batch.logits, batch.target, nobody, batch.representation)
+    assert (adversary(empty).own == 0).all()
+    assert all((support == 0).all() for support in adversary(empty).support.values())
