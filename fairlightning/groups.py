@@ -230,14 +230,17 @@ class GroupSpec:
         return sensitive.long()
 
     def _check_range(self, sensitive: Tensor) -> None:
-        bound = sensitive.new_tensor(self.sizes)
-        fine = ((sensitive >= UNKNOWN) & (sensitive < bound)).all()
         if sensitive.device.type != "cpu":
-            torch._assert_async(fine)
-        elif not fine:
+            bound = sensitive.new_tensor(self.sizes)
+            torch._assert_async(((sensitive >= UNKNOWN) & (sensitive < bound)).all())
+            return
+        if not len(sensitive):
+            return
+        low, high = (ends.tolist() for ends in sensitive.aminmax(dim=0))
+        if min(low) < UNKNOWN or any(h >= s for h, s in zip(high, self.sizes, strict=True)):
             raise ArgumentError.of(
                 "sensitive",
-                found=f"codes from {int(sensitive.min())} to {int(sensitive.max())}",
+                found=f"codes from {min(low)} to {max(high)}",
                 expected=f"-1 (unknown) to {[size - 1 for size in self.sizes]}",
                 mend="code categories by position, as GroupSpec.encode does",
             )

@@ -56,6 +56,7 @@ class FairModule(FairnessMixin, L.LightningModule):
         self.learning_rate = learning_rate
         self._make_optimizer = optimizer
         self._make_scheduler = scheduler
+        self._needs_parameters = "parameters" in self.fairness.requires
 
     def forward(self, inputs: Any) -> Tensor:
         """Logits `(N, 1)`."""
@@ -81,7 +82,9 @@ class FairModule(FairnessMixin, L.LightningModule):
     def _loss(self, batch: Any) -> Tensor:
         logits, representation = self.network(batch.inputs)
         task = F.binary_cross_entropy_with_logits(
-            logits.squeeze(-1), batch.target.to(logits.dtype), reduction="none"
+            logits.squeeze(-1),
+            batch.target.to(logits.dtype),
+            reduction="mean" if batch.weight is None else "none",
         )
         return self.fair_loss(
             task,
@@ -89,7 +92,7 @@ class FairModule(FairnessMixin, L.LightningModule):
             target=batch.target,
             sensitive=batch.sensitive,
             representation=representation,
-            parameters=tuple(self.network.parameters()),
+            parameters=tuple(self.network.parameters()) if self._needs_parameters else None,
             weight=batch.weight,
         )
 

@@ -108,7 +108,8 @@ class LambdaRamp(L.Callback):
             return
         self._global_step = trainer.global_step
         self.steps += 1
-        if self.steps % (trainer.log_every_n_steps or 1)  # type: ignore[attr-defined] == 0:
+        every = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if every and self.steps % every == 0:
             tags = {f"train/lambda/{name}": weight for name, weight in self._weights.items()}
             log_to_all(trainer, {"fairness/lambda": self.factor, **tags})
         if self.every == "step":

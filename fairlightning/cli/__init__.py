@@ -1,1 +1,58 @@
-"""cli"""
+"""The command line: `fairlightning train`, `evaluate`, `compare`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from fairlightning.exceptions import FairlightningError
+
+DESCRIPTION = """\
+Fairness-aware deep learning with PyTorch Lightning.
+
+commands:
+  train      train a network with fairness in its loss     fairlightning train --help
+  evaluate   figures of anybody's predictions              fairlightning evaluate --help
+  compare    what an intervention changed                  fairlightning compare --help
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that the arguments name.
+
+    Args:
+        argv: Arguments without the program's name; those of the process if None.
+
+    Returns:
+        Exit code: 0 for success, 2 where the input cannot be used.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(
+        prog="fairlightning",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="fairlightning COMMAND ...",
+    )
+    parser.add_argument("command", choices=["train", "evaluate", "compare"], help=argparse.SUPPRESS)
+    parser.add_argument("--version", action="version", version=_version())
+    command = parser.parse_args(arguments[:1]).command
+    try:
+        # Imported here: each command pays for what it needs, and help comes at once.
+        if command == "train":
+            from fairlightning.cli.train import main as run
+        elif command == "evaluate":
+            from fairlightning.cli.evaluate import main as run
+        else:
+            from fairlightning.cli.compare import main as run
+        run(arguments[1:])
+    except FairlightningError as error:
+        print(f"fairlightning {command}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return f"fairlightning {version('fairlightning')}"

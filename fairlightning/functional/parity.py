@@ -23,8 +23,10 @@ NUM_CONDITIONS: dict[Criterion, int] = {
 """On how many label values a criterion conditions the selection rate."""
 
 
-def condition_ids(criterion: Criterion, target: Tensor) -> Tensor:
-    """Say for each row under which condition of the criterion it counts.
+def criterion_cells(
+    criterion: Criterion, target: Tensor, group: Tensor, num_groups: int
+) -> Tensor:
+    """Cross the conditions of a criterion with the groups.
 
     Demographic parity asks for equal selection rates over all rows, equal opportunity over rows
     with label 1 (equal true positive rates; Hardt et al. 2016, arXiv:1610.02413), equalized odds
@@ -32,33 +34,21 @@ def condition_ids(criterion: Criterion, target: Tensor) -> Tensor:
 
     Args:
         criterion: One of `CRITERIA`.
-        target: `(N,)` labels in {0, 1}.
-
-    Returns:
-        `(N,)` int64 condition in `[0, NUM_CONDITIONS[criterion])`, `-1` for rows that do not count.
-
-    >>> condition_ids("equal_opportunity", torch.tensor([0, 1]))
-    tensor([-1,  0])
-    """
-    if criterion == "demographic_parity":
-        return torch.zeros_like(target, dtype=torch.long)
-    if criterion == "equal_opportunity":
-        return (target == 1).long() - 1
-    return target.long()
-
-
-def conditional_ids(condition: Tensor, group: Tensor, num_groups: int) -> Tensor:
-    """Cross conditions with groups; `-1` where either is.
-
-    Args:
-        condition: `(N,)` ids, `-1` for rows that do not count.
-        group: `(N,)` ids, `-1` for unknown.
+        target: `(N,)` int64 labels in {0, 1}.
+        group: `(N,)` int64 ids in `[-1, G)`.
         num_groups: Number of groups `G`.
 
     Returns:
-        `(N,)` ids `condition * G + group`, or `-1`.
+        `(N,)` ids `condition * G + group`; `-1` for rows that do not count.
+
+    >>> criterion_cells("equal_opportunity", torch.tensor([0, 1]), torch.tensor([1, 1]), 2)
+    tensor([-1,  1])
     """
-    return torch.where((condition < 0) | (group < 0), -1, condition * num_groups + group)
+    if criterion == "demographic_parity":
+        return group
+    if criterion == "equal_opportunity":
+        return torch.where(target == 1, group, -1)
+    return torch.where(group < 0, -1, target * num_groups + group)
 
 
 def parity_gap(

@@ -50,7 +50,7 @@ def segment_sums(values: Tensor, segment: Tensor, num_segments: int) -> Tensor:
     if values.dtype in (torch.float16, torch.bfloat16):
         values = values.float()
     # Unknown rows go to a slot of their own: indexing with -1 would silently hit the last segment.
-    slot = torch.where(segment < 0, num_segments, segment)
+    slot = segment.remainder(num_segments + 1)
     sums = values.new_zeros((*values.shape[:-1], num_segments + 1))
     return sums.index_add(-1, slot, values)[..., :num_segments]
 

@@ -102,11 +102,17 @@ class Adversary(Objective):
             truth = step.sensitive[:, axis]
             if self.criterion == "equal_opportunity":
                 truth = torch.where(step.target == 1, truth, -1)
-            known = (truth >= 0).to(logits.dtype)
-            weight = known if step.row_weight is None else known * step.row_weight
-            losses.append((row_cross_entropy(logits, truth) * weight).sum(-1))
-            mass.append(weight.sum().expand_as(losses[-1]))
-            rows.append((weight > 0).to(weight.dtype).sum().expand_as(losses[-1]))
+            row_losses = _row_cross_entropy(logits, truth)
+            known = (truth >= 0).sum(dtype=logits.dtype)
+            if step.row_weight is None:
+                losses.append(row_losses.sum(-1))
+                mass.append(known.expand_as(losses[-1]))
+            else:
+                weight = torch.where(truth >= 0, step.row_weight, 0.0)
+                losses.append((row_losses * weight).sum(-1))
+                mass.append(weight.sum().expand_as(losses[-1]))
+                known = (weight > 0).sum(dtype=logits.dtype)
+            rows.append(known.expand_as(losses[-1]))
         return torch.stack([*losses, *mass, *rows], -1)
 
     def term(self, sums: Tensor) -> Term:
@@ -117,18 +123,11 @@ class Adversary(Objective):
         return Term(-own.detach(), own=own, support=support)
 
 
-def row_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy of each row, with any leading axes on the logits.
-
-    Args:
-        logits: `(..., N, C)`.
-        target: `(N,)` classes; a negative one is read as class 0, for the caller to weigh out.
-
-    Returns:
-        `(..., N)` in nats.
-    """
-    index = target.clamp_min(0).expand(logits.shape[:-1]).unsqueeze(-1)
-    return -logits.log_softmax(-1).gather(-1, index).squeeze(-1)
+def _row_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy `(..., N)` of each row in nats; 0 where the target is -1."""
+    flat = target.expand(logits.shape[:-1]).flatten()
+    losses = F.cross_entropy(logits.flatten(0, -2), flat, ignore_index=-1, reduction="none")
+    return losses.view(logits.shape[:-1])
 
 
 def mlp_head(in_features: int, hidden: Sequence[int], out_features: int) -> nn.Sequential:

@@ -23,7 +23,8 @@ class Observation:
     Attributes:
         step: Logits, target, sensitive codes and row weights.
         losses: Losses of this batch.
-        sums: Additive sums of the task and of each objective, for `Fairness.finish`.
+        sums: In evaluation, additive sums of the task and of each objective for
+            `Fairness.finish`; empty in training.
     """
 
     step: Step
@@ -80,6 +81,11 @@ class Fairness(nn.Module):
         self.objectives[name] = objective
         self.set_factor(name, 1.0)
 
+    @property
+    def requires(self) -> set[str]:
+        """Fields of `Step` that some objective needs."""
+        return {name for _, objective in self.items() for name in objective.requires}
+
     def items(self) -> Iterator[tuple[str, Objective]]:
         """Names and objectives."""
         yield from self.objectives.items()  # type: ignore[misc]
@@ -133,7 +139,8 @@ class Fairness(nn.Module):
             ArgumentError: On fields of the wrong shape, type or range.
             MissingFieldError: If an objective misses a field.
         """
-        step = checked_step(step, self.groups)
+        if len(self.objectives) or not self.training:
+            step = checked_step(step, self.groups)
         task = mean_task_loss(task_loss, step.row_weight)
         local = {}
         for name, objective in self.items():
@@ -141,7 +148,7 @@ class Fairness(nn.Module):
             local[name] = objective.sums(step)
         sums = self._reduced(local) if self.training else local
         losses = self._combine(task, sums)
-        self.last = observe(step, task, local, losses)
+        self.last = self._observe(step, task, local, losses)
         return losses.loss
 
     def finish(self, sums: Mapping[str, Tensor]) -> Losses:
@@ -160,6 +167,22 @@ class Fairness(nn.Module):
         losses: Losses = self.combination(task, terms, weights)
         return losses
 
+    def _observe(
+        self, step: Step, task: Tensor, sums: Mapping[str, Tensor], losses: Losses
+    ) -> Observation:
+        seen = Step(
+            logits=None if step.logits is None else step.logits.detach(),
+            target=step.target,
+            sensitive=step.sensitive,
+            row_weight=step.row_weight,
+        )
+        if self.training:
+            return Observation(seen, losses, {})
+        rows = 1 if step.target is None else len(step.target)
+        mass = task.new_tensor(rows) if step.row_weight is None else step.row_weight.sum()
+        kept = {"task": torch.stack([task * mass, mass]), **sums}
+        return Observation(seen, losses, {name: part.detach() for name, part in kept.items()})
+
     @staticmethod
     def _reduced(sums: dict[str, Tensor]) -> dict[str, Tensor]:
         """Add over ranks with one collective for all objectives."""
@@ -168,19 +191,3 @@ class Fairness(nn.Module):
         packed = sum_over_ranks(torch.cat(list(sums.values()), -1))
         parts = packed.split([part.shape[-1] for part in sums.values()], -1)
         return dict(zip(sums, parts, strict=True))
-
-
-def observe(step: Step, task: Tensor, sums: Mapping[str, Tensor], losses: Losses) -> Observation:
-    """Detach what callbacks may see."""
-    seen = Step(
-        logits=None if step.logits is None else step.logits.detach(),
-        target=step.target,
-        sensitive=step.sensitive,
-        row_weight=step.row_weight,
-    )
-    rows = 1 if step.target is None else len(step.target)
-    mass = task.new_tensor(rows) if step.row_weight is None else step.row_weight.sum()
-    detached = {name: part.detach() for name, part in sums.items()}
-    return Observation(
-        seen, losses, {"task": torch.stack([task.detach() * mass, mass]), **detached}
-    )

@@ -14,8 +14,7 @@ from fairlightning.functional.parity import (
     NUM_CONDITIONS,
     Criterion,
     Gap,
-    condition_ids,
-    conditional_ids,
+    criterion_cells,
     parity_gap,
     rate_variance,
 )
@@ -97,11 +96,10 @@ class ParityPenalty(Objective):
         scores = torch.sigmoid(step.logits.squeeze(-1))
         moments = row_moments(scores, step.row_weight, square=self.debiased)
         conditions = NUM_CONDITIONS[self.criterion]
-        condition = condition_ids(self.criterion, step.target)
         parts = []
         for partition, count in zip(self.partitions, self.num_groups, strict=True):
             group = self.groups.group_ids(step.sensitive, partition)
-            cell = conditional_ids(condition, group, count)
+            cell = criterion_cells(self.criterion, step.target, group, count)
             parts.append(segment_sums(moments, cell, conditions * count).flatten(-2))
         return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
 from fairlightning.functional import (
-    condition_ids,
+    criterion_cells,
     group_rates,
     parity_gap,
     rate_variance,
@@ -84,11 +84,12 @@ def test_rates_gradcheck():
     assert gradcheck(lambda s: group_rates(s, group, 3).rate[:2], (score,))
 
 
-def test_conditions():
-    target = torch.tensor([0, 1, 1])
-    assert condition_ids("demographic_parity", target).tolist() == [0, 0, 0]
-    assert condition_ids("equal_opportunity", target).tolist() == [-1, 0, 0]
-    assert condition_ids("equalized_odds", target).tolist() == [0, 1, 1]
+def test_cells_of_criteria():
+    target = torch.tensor([0, 1, 1, 0])
+    group = torch.tensor([1, 0, -1, 0])
+    assert criterion_cells("demographic_parity", target, group, 2).tolist() == [1, 0, -1, 0]
+    assert criterion_cells("equal_opportunity", target, group, 2).tolist() == [-1, 0, -1, -1]
+    assert criterion_cells("equalized_odds", target, group, 2).tolist() == [1, 2, -1, 0]
 
 
 def _rates(values, support=None):

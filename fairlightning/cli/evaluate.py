@@ -1,0 +1,66 @@
+"""`fairlightning evaluate`: the table and files of a run for anybody's predictions."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from fairlightning.report import metrics_table
+from fairlightning.verification import evaluate, read_predictions, write_metrics
+
+EPILOG = """\
+example:
+  fairlightning evaluate predictions.csv --sensitive sex race --target label
+
+The file needs a column with the probability of the positive class, one with the label 0 or 1, and
+one for each sensitive attribute; a column `split` gives each split its own figures.
+"""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Evaluate a file and write `metrics.json`."""
+    options = _parser().parse_args(arguments)
+    frame = read_predictions(options.predictions)
+    known = {options.score, options.target, options.weight, "row", "split", "member", "weight"}
+    sensitive = options.sensitive or [name for name in frame.columns if name not in known]
+    records = evaluate(
+        frame,
+        sensitive,
+        score=options.score,
+        target=options.target,
+        weight=options.weight,
+        threshold=options.threshold,
+    )
+    folder = Path(options.output or options.predictions.parent)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_metrics(folder / "metrics.json", records)
+    console = Console()
+    for stage in dict.fromkeys(record.stage for record in records):
+        console.print(metrics_table(records, stage))
+    console.print(f"[bold]Results[/]  {folder / 'metrics.json'}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fairlightning evaluate",
+        description="Performance and fairness of the predictions in a CSV or Parquet file.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("predictions", type=Path, help="file with one row per prediction")
+    add("--score", default="score", help="column of the probability in [0, 1] (default: score)")
+    add("--target", default="target", help="column of the label 0 or 1 (default: target)")
+    add(
+        "--sensitive",
+        nargs="+",
+        metavar="COLUMN",
+        help="columns of the sensitive attributes (default: all other columns)",
+    )
+    add("--weight", help="column of row weights (default: every row weighs 1)")
+    add("--threshold", type=float, default=0.5, help="score from which a row is selected")
+    add("--output", type=Path, help="folder for metrics.json (default: beside the file)")
+    return parser

@@ -1,0 +1,155 @@
+"""A run's folder: what was asked for, where it ran, what came out."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pandas as pd
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from omegaconf import DictConfig, OmegaConf
+
+from fairlightning.data import BatchLoader, TabularDataModule
+from fairlightning.metrics import Record, tag
+from fairlightning.metrics.rows import positive_scores
+from fairlightning.module import FairModule
+from fairlightning.verification import (
+    evaluate,
+    read_predictions,
+    write_metrics,
+    write_predictions,
+)
+
+PACKAGES = ("fairlightning", "torch", "lightning", "torchmetrics", "hydra-core", "numpy", "pandas")
+"""Packages whose versions a run records."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run.
+
+    Attributes:
+        path: The folder; made where it does not exist.
+    """
+
+    path: Path
+
+    def write_config(self, config: DictConfig, data: TabularDataModule) -> None:
+        """Write what was asked for and where it runs, before training starts."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(config, self.path / "config.yaml", resolve=True)
+        environment = {
+            "command": sys.argv,
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "packages": {name: version(name) for name in PACKAGES},
+            "threads": torch.get_num_threads(),
+            "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+            "data": data.describe(),
+        }
+        text = json.dumps(environment, indent=2, default=str)
+        (self.path / "environment.json").write_text(text + "\n")
+
+    def write_results(
+        self, module: FairModule, data: TabularDataModule, threshold: float
+    ) -> list[Record]:
+        """Predict validation and test, and evaluate from the predictions that are on disk."""
+        path = self.path / "predictions.parquet"
+        parts = [predictions(module, data, split) for split in ("validation", "test")]
+        write_predictions(path, pd.concat(parts, ignore_index=True))
+        frame = read_predictions(path)
+        weight = "weight" if "weight" in frame else None
+        records = evaluate(frame, data.groups, weight=weight, threshold=threshold)
+        write_metrics(self.path / "metrics.json", records)
+        return records
+
+    def log_hyperparameters(
+        self, trainer: L.Trainer, config: DictConfig, records: list[Record]
+    ) -> None:
+        """Fill the HParams tab: what was chosen, and the figures on test.
+
+        Once, at the end and with the same metrics in every run, since TensorBoard ignores later
+        summaries and cannot line up runs whose metrics differ.
+        """
+        final = {
+            f"final/{tag(r)}": r.value
+            for r in records
+            if r.stage == "test" and r.group is None and r.value is not None
+        }
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.log_hyperparams(hyperparameters(config), final)
+            else:
+                logger.log_hyperparams(hyperparameters(config))
+                logger.log_metrics(final)
+            logger.finalize("success")
+
+    def where_to_look(self) -> str:
+        """Say where the results lie and how to open them."""
+        return (
+            f"[bold]Results[/]  {self.path}: metrics.json, predictions.parquet, config.yaml, "
+            f"checkpoints\n[bold]Watch[/]    tensorboard --logdir {self.path}"
+        )
+
+
+def predictions(module: FairModule, data: TabularDataModule, split: str) -> pd.DataFrame:
+    """Score every row of a split.
+
+    Args:
+        module: The trained module; only its network is used.
+        data: Where the rows are.
+        split: `validation` or `test`.
+
+    Returns:
+        The columns of `predictions.parquet`; `score` is the probability of the positive class.
+    """
+    batch = data.batch(split)
+    network = module.network.eval()
+    device = module.device
+    loader = BatchLoader(batch, data.eval_batch_size)
+    with torch.inference_mode():
+        logits = [network(tuple(x.to(device) for x in part.inputs))[0] for part in loader]
+    columns = {
+        "row": batch.index.numpy(),
+        "split": {"validation": "val"}.get(split, split),
+        "member": 0,
+        "score": positive_scores(torch.cat(logits)).cpu().numpy(),
+        "target": batch.target.numpy(),
+    }
+    frame = pd.DataFrame(columns)
+    for axis, (name, values) in enumerate(data.groups.to_dict().items()):
+        codes = batch.sensitive[:, axis].numpy()
+        frame[name] = pd.Categorical.from_codes(codes, categories=values).astype("string")
+    if batch.weight is not None:
+        frame["weight"] = batch.weight.double().numpy()
+    return frame
+
+
+def hyperparameters(config: DictConfig) -> dict[str, str | float | bool]:
+    """What distinguishes one run from another, flat and plain."""
+    container = OmegaConf.to_container(config, resolve=True)
+    keys = ("seed", "criterion", "attributes", "threshold", "method", "model", "optimizer")
+    assert isinstance(container, dict)
+    chosen = {key: container[key] for key in keys}
+    chosen["max_epochs"] = container["trainer"].get("max_epochs")
+    chosen["batch_size"] = container["dataset"].get("batch_size")
+    chosen["schedule"] = container["schedule"]
+    flat = _flatten(chosen)
+    return {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in flat.items()}
+
+
+def _flatten(tree: dict[Any, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{key}/")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -1,0 +1,91 @@
+"""`fairlightning train`: one run from configuration to files, or a sweep of them."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import hydra
+import lightning as L
+import torch
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from fairlightning.cli.build import build_data, build_module, build_trainer, conf_dir
+from fairlightning.cli.results import RunFolder
+from fairlightning.exceptions import ArgumentError
+from fairlightning.metrics import Record
+from fairlightning.report import metrics_table
+
+
+def train(config: DictConfig) -> list[Record]:
+    """Train, choose the checkpoint, evaluate it on validation and test, write the run's folder.
+
+    Args:
+        config: As composed from `conf/train.yaml`.
+
+    Returns:
+        The records that `metrics.json` holds; empty on ranks other than 0.
+    """
+    console = Console()
+    L.seed_everything(config.seed, workers=True, verbose=False)
+    data = build_data(config)
+    module = build_module(config, data)
+    trainer = build_trainer(config)
+    folder = RunFolder(Path(config.run_dir))
+    if trainer.is_global_zero:
+        console.print(data.report())
+        folder.write_config(config, data)
+    trainer.fit(module, datamodule=data, ckpt_path=config.resume)
+    if not trainer.is_global_zero:
+        return []
+    chosen = chosen_checkpoint(trainer)
+    if chosen is not None:
+        state = torch.load(chosen, map_location="cpu", weights_only=True)["state_dict"]
+        module.load_state_dict(state)
+    records = folder.write_results(module, data, config.threshold)
+    folder.log_hyperparameters(trainer, config, records)
+    console.print(metrics_table(records, "test"))
+    console.print(folder.where_to_look())
+    return records
+
+
+def chosen_checkpoint(trainer: L.Trainer) -> Path | None:
+    """Path of the best checkpoint, if a callback monitors one."""
+    for callback in trainer.checkpoint_callbacks:
+        if getattr(callback, "monitor", None) and getattr(callback, "best_model_path", ""):
+            return Path(callback.best_model_path)  # type: ignore[attr-defined]
+    return None
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run Hydra on the arguments that follow `fairlightning train`."""
+    quiet()
+    sys.argv = ["fairlightning train", *arguments]
+    application = hydra.main(
+        version_base="1.3", config_path=str(conf_dir()), config_name="train"
+    )
+    application(_checked)()
+
+
+def _checked(config: DictConfig) -> None:
+    missing = OmegaConf.missing_keys(config)
+    if missing:
+        raise ArgumentError.of(
+            ", ".join(sorted(missing)),
+            found="no value",
+            expected="a value",
+            mend=f"add for example {min(missing)}=... to the command",
+        )
+    train(config)
+
+
+def quiet() -> None:
+    """Silence notices that say nothing about the run."""
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for notice in (".*does not have many workers.*", ".*GPU available but not used.*"):
+        warnings.filterwarnings("ignore", notice)

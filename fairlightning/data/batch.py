@@ -1,0 +1,26 @@
+"""The form in which the package's data modules hand rows to a model."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """Rows of a table: features, label, sensitive attributes, weight and where they came from.
+
+    Attributes:
+        inputs: `(numeric, categorical)`: `(N, D)` float32, standardised, and `(N, F)` int64 codes
+            in which 0 stands for a missing or unseen value.
+        target: `(N,)` int64 labels in {0, 1}.
+        sensitive: `(N, A)` int64 category positions; `-1` where the value is not known.
+        weight: `(N,)` float32 row weights ≥ 0, or None where rows are not weighted.
+        index: `(N,)` int64 row numbers in the source table, counted from 0.
+    """
+
+    inputs: tuple[Tensor, Tensor]
+    target: Tensor
+    sensitive: Tensor
+    weight: Tensor | None
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which a batch has no use for

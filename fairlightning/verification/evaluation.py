@@ -1,0 +1,161 @@
+"""Records from a table of predictions, whatever system made them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from fairlightning.exceptions import DataError, check_choice
+from fairlightning.groups import GroupSpec, as_labels
+from fairlightning.metrics import STAGES, ConfusionTable, Record, auroc, fairness_records
+from fairlightning.metrics.rows import check_threshold
+
+Numbers = np.ndarray[Any, np.dtype[np.float64]]
+Groups = GroupSpec | Mapping[str, Iterable[object]] | Iterable[str] | str
+
+
+def evaluate(
+    frame: pd.DataFrame,
+    groups: Groups,
+    *,
+    score: str = "score",
+    target: str = "target",
+    weight: str | None = None,
+    split: str | None = None,
+    threshold: float = 0.5,
+) -> list[Record]:
+    """Measure performance and fairness of the predictions in a table.
+
+    The figures are those of `FairnessMetrics` on the logits that gave the scores, by the same
+    functions; a row is selected where `score >= threshold`.
+
+    Args:
+        frame: One row per prediction.
+        groups: Sensitive attributes, each the name of a column: names alone, whose categories are
+            then the values that occur, sorted; or names with categories, or a `GroupSpec`. Missing
+            values, and values that are no category, are of unknown group.
+        score: Column of the probabilities of the positive class, in [0, 1].
+        target: Column of the labels, 0 or 1.
+        weight: Column of row weights ≥ 0; each row weighs 1 without it.
+        split: Column that names the stage of each row; `"split"` if there is such a column.
+            Without one, all rows are of the stage `"test"`.
+        threshold: Score, strictly between 0 and 1, from which a row is selected.
+
+    Returns:
+        The records of every stage, as `fairness_records` orders them.
+
+    Raises:
+        ArgumentError: If there is no such column, or the groups or threshold cannot be used.
+        DataError: If there is no row, a score, label, weight or split cannot be used (the message
+            names the first such row), or rows of several models are mixed.
+
+    >>> frame = pd.DataFrame({"score": [0.9, 0.2], "target": [1, 0], "sex": ["Male", "Female"]})
+    >>> [r.value for r in evaluate(frame, "sex") if r.metric == "demographic_parity_difference"]
+    [1.0]
+    """
+    _check_rows(frame)
+    check_threshold(threshold)
+    spec = _group_spec(frame, groups)
+    scores = _numbers(frame, "score", score, lambda x: (x >= 0) & (x <= 1), "0 to 1")
+    labels = _numbers(frame, "target", target, lambda x: (x == 0) | (x == 1), "0 or 1")
+    masses = None
+    if weight is not None:
+        masses = _numbers(frame, "weight", weight, lambda x: (x >= 0) & (x < np.inf), "0 or more")
+    cells = spec.cell_ids(spec.encode(frame))
+    records = []
+    for stage, rows in _stages(frame, split):
+        mass = None if masses is None else masses[rows]
+        records += _records(
+            stage, spec, scores[rows], labels[rows] == 1, cells[rows], mass, threshold
+        )
+    return records
+
+
+def _records(
+    stage: str,
+    spec: GroupSpec,
+    score: Tensor,
+    positive: Tensor,
+    cell: Tensor,
+    weight: Tensor | None,
+    threshold: float,
+) -> list[Record]:
+    table = ConfusionTable.of_scores(
+        score, positive, cell, spec.num_cells, threshold=threshold, weight=weight
+    )
+    return fairness_records(stage, spec, table, auroc(score, positive, weight))
+
+
+def _check_rows(frame: pd.DataFrame) -> None:
+    if frame.empty:
+        raise DataError.of(
+            "frame",
+            found="no rows",
+            expected="one row per prediction",
+            mend="check how the table was read or filtered",
+        )
+    if {"row", "member"} <= set(frame.columns) and frame["member"].nunique() > 1:
+        raise DataError.of(
+            "frame",
+            found=f"predictions of {frame['member'].nunique()} members",
+            expected="those of one, so that no row counts twice",
+            mend="keep one member, such as frame[frame['member'] == 0]",
+        )
+
+
+def _group_spec(frame: pd.DataFrame, groups: Groups) -> GroupSpec:
+    if isinstance(groups, GroupSpec | Mapping):
+        spec = GroupSpec.of(groups)
+        for name in spec.names:
+            check_choice("groups", name, map(str, frame.columns))
+        return spec
+    names = [groups] if isinstance(groups, str) else list(groups)
+    for name in names:
+        check_choice("groups", name, map(str, frame.columns))
+    return GroupSpec({name: sorted(as_labels(frame[name]).dropna().unique()) for name in names})
+
+
+def _numbers(
+    frame: pd.DataFrame,
+    argument: str,
+    column: str,
+    allowed: Callable[[Numbers], np.ndarray[Any, np.dtype[np.bool_]]],
+    expected: str,
+) -> Tensor:
+    check_choice(argument, column, map(str, frame.columns))
+    series = pd.to_numeric(frame[column], errors="coerce")
+    values = series.to_numpy(dtype=np.float64, na_value=np.nan)
+    bad = ~allowed(values)  # NaN is never allowed: no comparison with it holds
+    if bad.any():
+        first = int(bad.argmax())
+        raise DataError.of(
+            f"{argument} column {column!r}",
+            found=f"{frame[column].iloc[first]!r} in row {frame.index[first]!r} "
+            f"({int(bad.sum()):,} such rows)",
+            expected=f"{expected} in every row",
+            mend="correct these rows or leave them out, or name another column",
+        )
+    return torch.tensor(values)
+
+
+def _stages(frame: pd.DataFrame, split: str | None) -> Iterator[tuple[str, Tensor | slice]]:
+    if split is None and "split" not in frame:
+        yield "test", slice(None)
+        return
+    column = check_choice("split", split or "split", map(str, frame.columns))
+    codes, names = pd.factorize(as_labels(frame[column]))
+    if (codes < 0).any():
+        raise DataError.of(
+            f"split column {column!r}",
+            found=f"no value in row {frame.index[int((codes < 0).argmax())]!r}",
+            expected="the name of a split in every row",
+            mend="fill the column or leave it out",
+        )
+    order = {stage: position for position, stage in enumerate(STAGES)}
+    for name in sorted(names, key=lambda name: (order.get(name, len(order)), name)):
+        yield name, torch.tensor(np.flatnonzero(codes == names.get_loc(name)))

@@ -1,0 +1,73 @@
+import lightning as L
+import torch
+from torch import nn
+
+from fairlightning.data import Batch, BatchLoader
+from fairlightning.mixins import AdversarialMixin, ParityMixin
+
+GROUPS = {"sex": ["F", "M"], "race": ["a", "b", "c"]}
+
+
+def make_batch(rows=64, seed=0):
+    random = torch.Generator().manual_seed(seed)
+    x = torch.randn(rows, 5, generator=random)
+    sensitive = torch.stack(
+        [torch.randint(0, 2, (rows,), generator=random), torch.randint(-1, 3, (rows,), generator=random)],
+        1,
+    )
+    target = (x[:, 0] + sensitive[:, 0] + torch.randn(rows, generator=random) > 0.5).long()
+    empty = torch.zeros(rows, 0, dtype=torch.long)
+    return Batch((x, empty), target, sensitive, None, torch.arange(rows))
+
+
+class Net(nn.Module):
+    def __init__(self, dropout=0.0):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Dropout(dropout))
+        self.head = nn.Linear(8, 1)
+        self.sizes = {"logits": 1, "representation": 8}
+
+    def forward(self, inputs):
+        h = self.body(inputs[0])
+        return self.head(h), h
+
+
+class Both(AdversarialMixin, ParityMixin, L.LightningModule):
+    """A user's module with two stacked mixins."""
+
+    def __init__(self, dropout=0.0, **options):
+        options.setdefault("adversarial", dict(in_features=8))
+        super().__init__(groups=GROUPS, **options)
+        self.net = Net(dropout)
+
+    def training_step(self, batch, batch_idx):
+        logits, h = self.net(batch.inputs)
+        task = nn.functional.binary_cross_entropy_with_logits(logits[:, 0], batch.target.float())
+        return self.fair_loss(
+            task, logits=logits, target=batch.target, sensitive=batch.sensitive, representation=h
+        )
+
+    validation_step = test_step = training_step
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameter_groups(1e-2))
+
+
+def loaders(rows=256, batch_size=32):
+    train = BatchLoader(make_batch(rows), batch_size, shuffle=True, drop_last=True, seed=1)
+    return train, BatchLoader(make_batch(100, seed=9), 50)
+
+
+def quiet_trainer(tmp_path, **options):
+    defaults = dict(
+        default_root_dir=tmp_path,
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        max_epochs=2,
+    )
+    return L.Trainer(**(defaults | options))

@@ -1,0 +1,229 @@
+import lightning as L
+import pytest
+import torch
+from helpers import GROUPS, Both, Net, loaders, make_batch, quiet_trainer
+from torch import nn
+
+from fairlightning.callbacks import LambdaRamp
+from fairlightning.exceptions import ArgumentError, MissingFieldError, SetupError
+from fairlightning.mixins import AdversarialMixin, FairnessMixin, MultiObjectiveMixin, ParityMixin
+from fairlightning.module import FairModule
+from fairlightning.objectives import Adversary, ComplexityPenalty
+
+
+def gradients(module, batch):
+    module.zero_grad()
+    module.training_step(batch, 0).backward()
+    return {name: p.grad.clone() for name, p in module.named_parameters()}
+
+
+def only(module, **weights):
+    for name in module.fairness.objectives:
+        module.fairness.set_factor(name, weights.get(name, 0.0))
+
+
+def test_encoder_gradient_depends_on_lambda_and_is_the_task_gradient_at_zero(module):
+    batch = make_batch()
+    logits, _ = module.net(batch.inputs)
+    task = nn.functional.binary_cross_entropy_with_logits(logits[:, 0], batch.target.float())
+    plain = torch.autograd.grad(task, list(module.net.parameters()))
+    names = [f"net.{name}" for name, _ in module.net.named_parameters()]
+    only(module)
+    at_zero = gradients(module, batch)
+    for name, expected in zip(names, plain, strict=True):
+        assert torch.allclose(at_zero[name], expected, atol=1e-8)
+    only(module, adversarial=0.5)
+    half = gradients(module, batch)
+    only(module, adversarial=1.0)
+    full = gradients(module, batch)
+    moved = [full[n] - at_zero[n] for n in names if n.startswith("net.body")]
+    assert max(m.abs().max() for m in moved) > 1e-4
+    for name in names:
+        # The reversed part is proportional to λ.
+        assert torch.allclose(full[name] - at_zero[name], 2 * (half[name] - at_zero[name]), atol=1e-6)
+
+
+def test_adversary_always_trains_at_full_strength(module):
+    batch = make_batch()
+    found = []
+    for weight in (0.0, 0.1, 1.0, 7.0):
+        only(module, adversarial=weight)
+        found.append({n: g for n, g in gradients(module, batch).items() if "adversarial" in n})
+    assert len(found[0]) == 4
+    for other in found[1:]:
+        for name, gradient in found[0].items():
+            assert gradient.abs().max() > 0
+            assert torch.equal(gradient, other[name])
+
+
+def test_reversal_is_the_minimax_gradient(module):
+    batch = make_batch()
+    only(module, adversarial=0.8)
+    joint = gradients(module, batch)
+    only(module)
+    plain = gradients(module, batch)
+    objective = module.fairness.objectives["adversarial"]
+    _, h = module.net(batch.inputs)
+    guess = objective.head(h)
+    losses = [
+        nn.functional.cross_entropy(part, batch.sensitive[:, i], ignore_index=-1)
+        for i, part in enumerate(guess.split([2, 3], 1))
+    ]
+    weight = module.net.body[0].weight
+    (expected,) = torch.autograd.grad(sum(losses) / 2, weight)
+    name = "net.body.0.weight"
+    assert torch.allclose(joint[name] - plain[name], -0.8 * expected, atol=1e-6)
+
+
+def test_one_optimizer_with_a_faster_adversary(module):
+    network, adversary = module.parameter_groups(1e-3)
+    assert (network["lr"], adversary["lr"]) == (1e-3, 1e-2)
+    counted = len(network["params"]) + len(adversary["params"])
+    assert counted == len(list(module.parameters()))
+
+
+def test_clipping_accumulation_bf16_and_schedulers_work(tmp_path):
+    torch.manual_seed(0)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR
+    model = FairModule(
+        Net(), GROUPS, objectives={"adversarial": make_adversary()}, scheduler=scheduler
+    )
+    before = {n: p.clone() for n, p in model.named_parameters()}
+    trainer = quiet_trainer(
+        tmp_path, precision="bf16-mixed", accumulate_grad_batches=3, gradient_clip_val=0.5
+    )
+    trainer.fit(model, *loaders())
+    assert trainer.global_step == 2 * 3
+    assert all(not torch.equal(before[n], p) for n, p in model.named_parameters())
+    assert trainer.optimizers[0].param_groups[0]["lr"] < 1e-6
+
+
+def make_adversary(**options):
+    from fairlightning.groups import GroupSpec
+
+    return Adversary(GroupSpec(GROUPS), in_features=8, **options)
+
+
+def test_groups_are_clipped_separately():
+    model = FairModule(Net(), GROUPS, objectives={"adversarial": make_adversary()})
+    optimizer = model.configure_optimizers()
+    for group in optimizer.param_groups:
+        for p in group["params"]:
+            p.grad = torch.full_like(p, 100.0 if group["name"] == "adversarial" else 1e-3)
+    model.configure_gradient_clipping(optimizer, 1.0, "norm")
+    network, adversary = optimizer.param_groups
+    assert all(torch.allclose(p.grad, torch.full_like(p, 1e-3)) for p in network["params"])
+    total = torch.stack([p.grad.norm() for p in adversary["params"]]).norm()
+    assert total == pytest.approx(1.0, rel=1e-4)
+
+
+def test_checkpoint_loads_with_weights_only(tmp_path, module):
+    trainer = quiet_trainer(tmp_path, callbacks=[LambdaRamp()])
+    trainer.fit(module, *loaders())
+    trainer.save_checkpoint(tmp_path / "x.ckpt")
+    state = torch.load(tmp_path / "x.ckpt", weights_only=True)
+    other = Both()
+    other.load_state_dict(state["state_dict"])
+    assert other.fairness.objectives["parity"].weight == 1.0
+
+
+def test_multi_objective_weighs_accuracy_fairness_and_interpretability():
+    class Model(MultiObjectiveMixin, L.LightningModule):
+        def __init__(self):
+            weights = dict(accuracy=2.0, fairness=3.0, interpretability=0.1)
+            super().__init__(groups=GROUPS, multi_objective=weights)
+            self.net = Net()
+
+    model = Model()
+    batch = make_batch()
+    logits, _ = model.net(batch.inputs)
+    parameters = tuple(model.net.parameters())
+    fields = dict(logits=logits, target=batch.target, sensitive=batch.sensitive)
+    loss = model.fair_loss(torch.tensor(0.5), **fields, parameters=parameters)
+    parts = model.fairness.last.losses.parts
+    norm = sum(p.square().sum() for p in parameters if p.ndim > 1)
+    assert parts["interpretability"].item() == pytest.approx(norm.item())
+    expected = 2 * 0.5 + 3 * parts["fairness"] + 0.1 * parts["interpretability"]
+    assert loss.item() == pytest.approx(expected.item())
+    with pytest.raises(MissingFieldError, match="parameters"):
+        model.fair_loss(torch.tensor(0.5), **fields)
+
+
+def test_l1_complexity():
+    from fairlightning.groups import GroupSpec
+    from fairlightning.objectives import Step
+
+    weight = torch.tensor([[1.0, -2.0]])
+    penalty = ComplexityPenalty(GroupSpec(GROUPS), norm="l1")
+    assert penalty(Step(parameters=[weight])).value == 3.0
+
+
+def test_mistakes_have_named_errors():
+    with pytest.raises(SetupError, match="LightningModule to the left"):
+
+        class Wrong(L.LightningModule, ParityMixin):
+            pass
+
+    class Forgot(ParityMixin, L.LightningModule):
+        def __init__(self):
+            L.LightningModule.__init__(self)
+
+    with pytest.raises(SetupError, match="did not run"):
+        Forgot().fair_loss(torch.tensor(0.0), logits=torch.zeros(2), target=torch.zeros(2))
+
+    class NoGroups(FairnessMixin, L.LightningModule):
+        pass
+
+    with pytest.raises(ArgumentError, match="groups"):
+        NoGroups()
+
+    class NoWidth(AdversarialMixin, L.LightningModule):
+        def __init__(self):
+            super().__init__(groups=GROUPS)
+
+    with pytest.raises(ArgumentError, match="in_features"):
+        NoWidth()
+    with pytest.raises(ArgumentError, match="weight"):
+        Both(parity=dict(weight=-1))
+    with pytest.raises(ArgumentError, match="did you mean 'max'"):
+        Both(parity=dict(gap="maxx"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        (dict(sensitive=None), "sensitive"),
+        (dict(representation=None), "representation"),
+        (dict(logits=torch.zeros(64, 2)), r"logits\[:, 1\]"),
+        (dict(target=torch.full((64,), 2)), "labels 0 and 1"),
+        (dict(target=torch.zeros(63)), "target"),
+        (dict(sensitive=torch.full((64, 2), 5)), "codes from 5"),
+    ],
+)
+def test_bad_batches_have_named_errors(module, fields, words):
+    batch = make_batch()
+    logits, h = module.net(batch.inputs)
+    given = dict(
+        logits=logits, target=batch.target, sensitive=batch.sensitive, representation=h
+    )
+    with pytest.raises(ArgumentError, match=words):
+        module.fair_loss(torch.tensor(0.0), **(given | fields))
+
+
+def test_works_with_pytorch_lightning_too():
+    pl = pytest.importorskip("pytorch_lightning")
+
+    class Model(ParityMixin, pl.LightningModule):
+        def __init__(self):
+            super().__init__(groups={"sex": ["F", "M"]})
+
+    logits, target, sex = torch.zeros(4), torch.tensor([0, 1, 0, 1]), torch.tensor([0, 0, 1, 1])
+    loss = Model().fair_loss(torch.tensor(0.3), logits=logits, target=target, sensitive=sex)
+    assert loss.item() == pytest.approx(0.3)
+
+
+def test_prediction_needs_no_sensitive_columns_and_export_no_adversary():
+    model = FairModule(Net(), GROUPS, objectives={"adversarial": make_adversary()})
+    batch = make_batch()._replace(sensitive=None, target=None)
+    assert model.predict_step(batch, 0).shape == (64,)
+    assert not [name for name in model.network.state_dict() if "adversar" in name]

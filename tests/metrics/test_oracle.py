@@ -1,0 +1,195 @@
+"""Every figure against fairlearn and scikit-learn, on random and on awkward rows."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from fairlearn import metrics as fairlearn
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as sklearn
+
+from fairlightning.groups import GroupSpec
+from fairlightning.metrics import FairnessMetrics
+
+GROUPS = GroupSpec({"sex": ["Female", "Male"], "race": ["a", "b", "c"]})
+SKLEARN = {
+    "selection_rate": fairlearn.selection_rate,
+    "true_positive_rate": fairlearn.true_positive_rate,
+    "false_positive_rate": fairlearn.false_positive_rate,
+    "accuracy": sklearn.accuracy_score,
+}
+CONDITION = {"true_positive_rate": 1, "false_positive_rate": 0}
+
+
+@st.composite
+def tables(draw, max_rows=40):
+    rows = draw(st.integers(1, max_rows))
+
+    def column(values):
+        return draw(st.lists(values, min_size=rows, max_size=rows))
+
+    # Few different logits, so that scores tie, and some at which float32 saturates.
+    logit = st.sampled_from([-40.0, -2.0, -1e-30, 0.0, 0.5, 0.9, 1.0, 18.0, 30.0, 90.0])
+    frame = pd.DataFrame(
+        {
+            "logit": np.array(column(logit), dtype=np.float32),
+            "target": column(st.integers(0, 1)),
+            "sex": column(st.integers(-1, 1)),
+            "race": column(st.integers(-1, 2)),
+            "weight": np.array(column(st.floats(0.0078125, 50, width=32)), dtype=np.float32),
+        }
+    )
+    if draw(st.booleans()):
+        frame["weight"] = np.float32(1)
+    return frame
+
+
+def records_of(frame, threshold, weighted):
+    metric = FairnessMetrics(GROUPS, "test", threshold)
+    # In two batches, so that accumulation is part of what the oracle judges.
+    for part in (frame.iloc[: len(frame) // 2], frame.iloc[len(frame) // 2 :]):
+        metric.update(
+            torch.tensor(part["logit"].to_numpy()),
+            torch.tensor(part["target"].to_numpy()),
+            torch.tensor(part[["sex", "race"]].to_numpy()),
+            torch.tensor(part["weight"].to_numpy()) if weighted else None,
+        )
+    return {record.key[1:]: record for record in metric.compute()}
+
+
+def decided(frame, threshold):
+    score = 1 / (1 + np.exp(-frame["logit"].astype(np.float64)))
+    return frame.assign(score=score, decision=(score >= threshold).astype(int))
+
+
+def known(frame, partition):
+    """Rows whose group is known, with the group's name."""
+    rows = frame[(frame[list(partition)] >= 0).all(axis=1)]
+    sensitive = torch.tensor(rows[list(GROUPS.names)].to_numpy().reshape(-1, 2))
+    names = np.array(GROUPS.group_names(partition))
+    return rows.assign(group=names[GROUPS.group_ids(sensitive, partition).numpy()])
+
+
+@settings(max_examples=60, deadline=None)
+@given(tables(), st.sampled_from([0.5, 0.3, 0.731]), st.booleans())
+def test_rates_are_those_of_fairlearn_and_sklearn(frame, threshold, weighted):
+    records = records_of(frame, threshold, weighted)
+    frame = decided(frame, threshold)
+    for partition in GROUPS.partitions:
+        rows, attribute = known(frame, partition), " & ".join(partition)
+        unknown = records["support", attribute, f"{attribute}=unknown"]
+        assert unknown.support == unknown.value == len(frame) - len(rows)
+        for group in GROUPS.group_names(partition):
+            for metric, oracle in SKLEARN.items():
+                part = rows[rows["group"] == group]
+                if metric in CONDITION:
+                    part = part[part["target"] == CONDITION[metric]]
+                record = records[metric, attribute, group]
+                assert record.support == len(part)
+                if not len(part):
+                    assert record.value is None
+                    continue
+                weight = part["weight"] if weighted else None
+                expected = oracle(part["target"], part["decision"], sample_weight=weight)
+                assert record.value == pytest.approx(expected, abs=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(tables(), st.booleans())
+def test_gaps_are_those_of_fairlearn(frame, weighted):
+    records = records_of(frame, 0.5, weighted)
+    frame = decided(frame, 0.5)
+
+    def gaps(rows, name):
+        # Its rate among the positives alone is the true positive rate: groups without positives,
+        # which fairlearn would give the rate 0, are then out of it.
+        weight = rows["weight"] if weighted else None
+        return getattr(fairlearn, f"demographic_parity_{name}")(
+            rows["target"],
+            rows["decision"],
+            sensitive_features=rows["group"],
+            sample_weight=weight,
+        )
+
+    def check(name, attribute, expected, parts):
+        record = records[name, attribute, None]
+        if all(part["group"].nunique() > 1 for part in parts) and not np.isnan(expected()):
+            assert record.value == pytest.approx(expected(), abs=1e-12)
+            assert record.support == min(part["group"].value_counts().min() for part in parts)
+        else:
+            assert (record.value, record.support) == (None, 0)
+
+    for partition in GROUPS.partitions:
+        rows, attribute = known(frame, partition), " & ".join(partition)
+        hits, alarms = rows[rows["target"] == 1], rows[rows["target"] == 0]
+        check(
+            "demographic_parity_difference", attribute, lambda r=rows: gaps(r, "difference"), [rows]
+        )
+        check("demographic_parity_ratio", attribute, lambda r=rows: gaps(r, "ratio"), [rows])
+        check(
+            "equal_opportunity_difference", attribute, lambda r=hits: gaps(r, "difference"), [hits]
+        )
+        check(
+            "equalized_odds_difference",
+            attribute,
+            lambda h=hits, a=alarms: max(gaps(h, "difference"), gaps(a, "difference")),
+            [hits, alarms],
+        )
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_gaps_have_the_definitions_of_fairlearn(weighted):
+    rng = np.random.default_rng(3)
+    frame = decided(
+        pd.DataFrame(
+            {
+                "logit": rng.normal(size=400).astype(np.float32),
+                "target": rng.integers(0, 2, 400),
+                "sex": rng.integers(0, 2, 400),
+                "race": rng.integers(0, 3, 400),
+                "weight": rng.random(400).astype(np.float32),
+            }
+        ),
+        0.5,
+    )
+    records = records_of(frame, 0.5, weighted)
+    for partition in GROUPS.partitions:
+        for name in ("demographic_parity", "equal_opportunity", "equalized_odds"):
+            expected = getattr(fairlearn, f"{name}_difference")(
+                frame["target"],
+                frame["decision"],
+                sensitive_features=frame[list(partition)],
+                sample_weight=frame["weight"] if weighted else None,
+            )
+            record = records[f"{name}_difference", " & ".join(partition), None]
+            assert record.value == pytest.approx(expected, abs=1e-12)
+
+
+@settings(max_examples=100, deadline=None)
+@given(tables(), st.booleans())
+def test_overall_figures_are_those_of_sklearn(frame, weighted):
+    records = records_of(frame, 0.5, weighted)
+    frame = decided(frame, 0.5)
+    target, decision = frame["target"], frame["decision"]
+    weight = frame["weight"] if weighted else None
+
+    def value(metric):
+        return records[metric, None, None].value
+
+    assert value("accuracy") == pytest.approx(
+        sklearn.accuracy_score(target, decision, sample_weight=weight), abs=1e-12
+    )
+    assert value("selection_rate") == pytest.approx(np.average(decision, weights=weight), abs=1e-12)
+    if target.any() or decision.any():
+        expected = sklearn.f1_score(target, decision, sample_weight=weight)
+        assert value("f1") == pytest.approx(expected, abs=1e-12)
+    else:
+        assert value("f1") is None
+    if target.nunique() == 2:
+        expected = sklearn.roc_auc_score(target, frame["score"], sample_weight=weight)
+        assert value("auroc") == pytest.approx(expected, abs=1e-9)
+        assert records["auroc", None, None].support == len(frame)
+    else:
+        assert value("auroc") is None
+        assert records["auroc", None, None].support == 0
