@@ -19,7 +19,8 @@ class FairlightningError(Exception):
         >>> print(ArgumentError.of("k", found=-1, expected="a positive integer", mend="pass k=1"))
         k: found -1, expected a positive integer. Mend: pass k=1.
         """
-        return cls(f"{argument}: found {found}, expected {expected}. Mend: {mend.rstrip('.')}.")
+        stop = "" if mend.endswith("?") else "."
+        return cls(f"{argument}: found {found}, expected {expected}. Mend: {mend}{stop}")
 
 
 class ArgumentError(FairlightningError, ValueError):

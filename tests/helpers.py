@@ -12,7 +12,10 @@ def make_batch(rows=64, seed=0):
     random = torch.Generator().manual_seed(seed)
     x = torch.randn(rows, 5, generator=random)
     sensitive = torch.stack(
-        [torch.randint(0, 2, (rows,), generator=random), torch.randint(-1, 3, (rows,), generator=random)],
+        [
+            torch.randint(0, 2, (rows,), generator=random),
+            torch.randint(-1, 3, (rows,), generator=random),
+        ],
         1,
     )
     target = (x[:, 0] + sensitive[:, 0] + torch.randn(rows, generator=random) > 0.5).long()

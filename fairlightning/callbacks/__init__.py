@@ -5,4 +5,11 @@ from fairlightning.callbacks.ramp import LambdaRamp
 from fairlightning.callbacks.rng import ResumeRNG
 from fairlightning.callbacks.settled import SettledCheckpoint, SettledEarlyStopping, settled
 
-__all__ = ["FairnessMonitor", "LambdaRamp", "ResumeRNG", "SettledCheckpoint", "SettledEarlyStopping", "settled"]
+__all__ = [
+    "FairnessMonitor",
+    "LambdaRamp",
+    "ResumeRNG",
+    "SettledCheckpoint",
+    "SettledEarlyStopping",
+    "settled",
+]

@@ -156,7 +156,8 @@ class FairnessMonitor(L.Callback):
             return
         self.records[stage] = records
         values = {tag(r): r.value for r in records if r.value is not None}
-        pl_module.log_dict({**values, **losses}, sync_dist=trainer.world_size > 1)
+        # The figures are of the whole epoch already, so that one "row" of each is right.
+        pl_module.log_dict({**values, **losses}, sync_dist=trainer.world_size > 1, batch_size=1)
 
     def _epoch_losses(self, stage: str, fairness: Fairness) -> dict[str, float]:
         if stage not in self._sums:
@@ -167,7 +168,9 @@ class FairnessMonitor(L.Callback):
     def _log_train_losses(self, trainer: L.Trainer) -> None:
         kept, self._train_losses = self._train_losses, []
         if kept:
-            means = {name: torch.stack([losses[name] for losses in kept]).mean() for name in kept[0]}
+            means = {
+                name: torch.stack([losses[name] for losses in kept]).mean() for name in kept[0]
+            }
             log_to_all(trainer, {f"train/loss/{name}": m.item() for name, m in means.items()})
 
     @rank_zero_only

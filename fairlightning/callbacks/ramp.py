@@ -68,7 +68,7 @@ class LambdaRamp(L.Callback):
     @property
     def finished(self) -> bool:
         """Whether λ has reached its final value."""
-        return self._expected > 0 and self.steps >= self.until * self._expected
+        return self._expected > 0 and self._since >= self.until * self._expected
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Check the names before training starts."""
@@ -90,10 +90,16 @@ class LambdaRamp(L.Callback):
         self._global_step = trainer.global_step
         self._apply(pl_module)
 
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Change λ where it changes by epoch."""
-        self._since = self.steps
-        self._apply(pl_module)
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Change λ where it changes by epoch.
+
+        Not in `on_train_epoch_start`, which is left out when a run resumes at an epoch's end.
+        """
+        if batch_idx == 0:
+            self._since = self.steps
+            self._apply(pl_module)
 
     def on_train_batch_end(
         self,

@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from fairlightning.data import TabularDataModule
-from fairlightning.exceptions import ArgumentError, SetupError
+from fairlightning.exceptions import SetupError
 from fairlightning.module import FairModule
 
 
@@ -40,9 +40,7 @@ def plain(config: DictConfig, key: str) -> Any:
 
 def build_data(config: DictConfig) -> TabularDataModule:
     """Read and check the data set."""
-    data: TabularDataModule = instantiate(
-        config.dataset, seed=config.seed, _convert_="all"
-    )
+    data: TabularDataModule = instantiate(config.dataset, seed=config.seed, _convert_="all")
     data.setup()
     return data
 

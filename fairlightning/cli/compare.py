@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> None:
     )
     comparison = compare(baseline, intervention)
     console = Console()
-    console.print(comparison_table(comparison, options.stage))
+    console.print(comparison_table(comparison.rows, options.stage))
     console.print(comparison.summary(options.stage))
 
 

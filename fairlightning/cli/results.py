@@ -17,8 +17,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
 from fairlightning.data import BatchLoader, TabularDataModule
+from fairlightning.functional.rows import positive_scores
 from fairlightning.metrics import Record, tag
-from fairlightning.metrics.rows import positive_scores
 from fairlightning.module import FairModule
 from fairlightning.verification import (
     evaluate,
@@ -125,8 +125,8 @@ def predictions(module: FairModule, data: TabularDataModule, split: str) -> pd.D
     }
     frame = pd.DataFrame(columns)
     for axis, (name, values) in enumerate(data.groups.to_dict().items()):
-        codes = batch.sensitive[:, axis].numpy()
-        frame[name] = pd.Categorical.from_codes(codes, categories=values).astype("string")
+        codes = batch.sensitive[:, axis].tolist()
+        frame[name] = pd.array([values[c] if c >= 0 else None for c in codes], dtype="string")
     if batch.weight is not None:
         frame["weight"] = batch.weight.double().numpy()
     return frame

@@ -65,9 +65,7 @@ def main(arguments: Sequence[str]) -> None:
     """Run Hydra on the arguments that follow `fairlightning train`."""
     quiet()
     sys.argv = ["fairlightning train", *arguments]
-    application = hydra.main(
-        version_base="1.3", config_path=str(conf_dir()), config_name="train"
-    )
+    application = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")
     application(_checked)()
 
 

@@ -22,7 +22,8 @@ class BatchLoader:
     Trainer names it. After `load_state_dict` the next iteration goes on where the saved one stood.
 
     Under `torch.distributed` every rank takes its own part of each global batch, so the Trainer
-    adds no sampler. The process group is read when the length or a batch is asked for.
+    adds no sampler; all ranks of the default process group count as data-parallel. The group is
+    read when the length or a batch is asked for.
 
     * `drop_last=True` (training): a global batch has `batch_size` rows per rank and the rest that
       fills none is left out of this epoch. If all rows together do not fill one global batch,

@@ -39,7 +39,7 @@ class TabularDataModule(LightningDataModule):
         numeric: Numeric features; None takes all other columns of a numeric type.
         categorical: Categorical features; None takes all other columns of another type.
         ignore: Columns that are left out. Of use where features are inferred.
-        weight: Column of row weights ≥ 0.
+        weight: Column of row weights ≥ 0; without one, `Batch.weight` is None.
         include_sensitive: Also learn from the sensitive attributes. Prediction then needs them.
         batch_size: Rows per training batch and device.
         eval_batch_size: Most rows per validation or test batch and device.

@@ -23,9 +23,7 @@ NUM_CONDITIONS: dict[Criterion, int] = {
 """On how many label values a criterion conditions the selection rate."""
 
 
-def criterion_cells(
-    criterion: Criterion, target: Tensor, group: Tensor, num_groups: int
-) -> Tensor:
+def criterion_cells(criterion: Criterion, target: Tensor, group: Tensor, num_groups: int) -> Tensor:
     """Cross the conditions of a criterion with the groups.
 
     Demographic parity asks for equal selection rates over all rows, equal opportunity over rows
@@ -83,8 +81,10 @@ def parity_gap(
     """
     rate, present = rates.rate, rates.present
     if kind == "max":
-        # Absent groups hold the pooled rate, which lies between the others.
-        return (rate.amax(-1) - rate.amin(-1)).amax(-1)
+        # Absent groups hold the pooled rate, which lies between the others. `max` and not `amax`,
+        # whose gradient costs twice as much.
+        gap = rate.max(-1).values - rate.min(-1).values
+        return gap.max(-1).values
     estimable = (present.sum(-1) > 1).to(rate.dtype)
     if kind == "logsumexp":
         per_condition = _smooth_range(rate, present, temperature) * estimable

@@ -17,8 +17,8 @@ class Rates(NamedTuple):
 
     Attributes:
         rate: `(..., G)` mean score of each group. A group without support holds the pooled rate of
-            the groups that have some, as a constant, so that it can neither widen nor narrow a
-            gap; whether it was observed is told by `support` alone.
+            the groups that have some, so that it can neither widen nor narrow a gap; whether it
+            was observed is told by `support` alone.
         support: `(..., G)` number of rows behind each rate; 0 where the group is absent.
     """
 
@@ -70,7 +70,7 @@ def rates_from_sums(total: Tensor, mass: Tensor, support: Tensor | None = None) 
     support = mass if support is None else support.detach()
     # Clamping the denominator keeps the gradient finite at 0; `where(n > 0, s / n, ...)` does not.
     tiny = torch.finfo(mass.dtype).tiny
-    pooled = total.detach().sum(-1, keepdim=True) / mass.sum(-1, keepdim=True).clamp_min(tiny)
+    pooled = total.sum(-1, keepdim=True) / mass.sum(-1, keepdim=True).clamp_min(tiny)
     return Rates(torch.where(mass > 0, total / mass.clamp_min(tiny), pooled), support)
 
 

@@ -46,5 +46,5 @@ def reverse_gradient(x: Tensor, weight: Tensor | float = 1.0) -> Tensor:
     tensor([-0.5000, -0.5000])
     """
     weight = torch.as_tensor(weight, dtype=torch.float32, device=x.device).detach()
-    result: Tensor = _Reverse.apply(x, weight)
+    result: Tensor = _Reverse.apply(x, weight)  # type: ignore[no-untyped-call]
     return result

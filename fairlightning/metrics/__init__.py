@@ -1,5 +1,6 @@
 """Metrics: one count table per stage, the figures that follow from it, and their records."""
 
+from fairlightning.functional.rows import positive_scores
 from fairlightning.metrics.confusion import ConfusionTable, GroupConfusion
 from fairlightning.metrics.fairness import FairnessMetrics, fairness_records
 from fairlightning.metrics.ranking import AUROC, auroc
@@ -15,7 +16,6 @@ from fairlightning.metrics.records import (
     signed,
     tag,
 )
-from fairlightning.metrics.rows import positive_scores
 
 __all__ = [
     "AUROC",

@@ -7,16 +7,16 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from fairlightning.functional.confusion import group_confusion
-from fairlightning.groups import GroupSpec
-from fairlightning.metrics.rows import (
+from fairlightning.functional.rows import (
     check_target,
     check_threshold,
     check_weight,
     positive_scores,
 )
+from fairlightning.groups import GroupSpec
+from fairlightning.metrics.base import ExactMetric
 
 
 class ConfusionTable(NamedTuple):
@@ -64,7 +64,7 @@ class ConfusionTable(NamedTuple):
         return cls(counts, mass.double(), score.isnan().sum())
 
 
-class GroupConfusion(Metric):
+class GroupConfusion(ExactMetric):
     """Count rows by intersection of sensitive values, label and decision.
 
     Slots are fixed by the groups: an absent group keeps its place and holds zeros, and rows of
@@ -84,9 +84,6 @@ class GroupConfusion(Metric):
     >>> metric.compute().counts.sum((1, 2))  # Female, Male, unknown
     tensor([0, 1, 1])
     """
-
-    full_state_update = False
-    is_differentiable = False
 
     counts: Tensor
     mass: Tensor
@@ -132,8 +129,7 @@ class GroupConfusion(Metric):
             weight=None if weight is None else check_weight(weight, rows),
         )
         self.counts = self.counts + table.counts
-        # Casting a model to half precision casts its metrics' float states too.
-        self.mass = self.mass.double() + table.mass
+        self.mass = self.mass + table.mass
         self.undecided = self.undecided + table.undecided
 
     def compute(self) -> ConfusionTable:

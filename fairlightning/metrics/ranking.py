@@ -6,16 +6,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 
-from fairlightning.metrics.rows import (
+from fairlightning.functional.rows import (
     binary_logits,
     check_column,
     check_target,
     check_weight,
     positive_scores,
 )
+from fairlightning.metrics.base import ExactMetric
 
 
 def auroc(score: Tensor, positive: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -49,19 +49,17 @@ def auroc(score: Tensor, positive: Tensor, weight: Tensor | None = None) -> Tens
     return torch.where(score.isnan().any(), torch.nan, area)
 
 
-class AUROC(Metric):
+class AUROC(ExactMetric):
     """Area under the ROC curve of logits, over all rows, batches and processes.
 
-    It keeps 12 bytes a row. Unlike `torchmetrics.classification.BinaryAUROC` it weighs rows, takes
-    logits for logits even if all of a batch lie in [0, 1], keeps scores apart that float32 would
-    round to 1, and allows a process without rows.
+    It keeps 12 bytes a row, logits and weights in float32. Unlike torchmetrics' `BinaryAUROC` it
+    weighs rows, takes logits for logits even if all of a batch lie in [0, 1], keeps scores apart
+    that float32 would round to 1, and allows a process without rows.
 
     Args:
         **kwargs: Passed on to `torchmetrics.Metric`.
     """
 
-    full_state_update = False
-    is_differentiable = False
     higher_is_better = True
 
     rows: list[Tensor]
@@ -69,11 +67,6 @@ class AUROC(Metric):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.add_state("rows", [], dist_reduce_fx="cat")
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Type of what a process without rows sends: it must be that of the others."""
-        return torch.float32
 
     def update(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> None:
         """Keep the rows of a batch.

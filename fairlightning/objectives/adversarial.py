@@ -53,6 +53,8 @@ class Adversary(Objective):
     `value` is the negative of that, detached.
     """
 
+    _barred: Tensor
+
     def __init__(
         self,
         groups: GroupSpec,
@@ -60,7 +62,7 @@ class Adversary(Objective):
         in_features: int,
         feed: Feed = "representation",
         criterion: Criterion = "demographic_parity",
-        hidden: Sequence[int] = (64,),
+        hidden: Sequence[int] = (32,),
         attributes: Sequence[str] | None = None,
         learning_rate_factor: float = 10.0,
         weight: float = 1.0,
@@ -74,9 +76,12 @@ class Adversary(Objective):
         self.requires = (*self.feed, "target", "sensitive")
         self.learning_rate_factor = learning_rate_factor
         self._axes = groups.axes(self.attributes)
-        self._classes = [groups.sizes[axis] for axis in self._axes]
+        classes = torch.tensor([groups.sizes[axis] for axis in self._axes])
+        # Attributes with fewer categories than the largest have classes that cannot occur.
+        barred = torch.arange(int(classes.max())) >= classes.unsqueeze(1)
+        self.register_buffer("_barred", barred.float() * -1e9, persistent=False)
         label_features = 2 if criterion == "equalized_odds" else 0
-        self.head = mlp_head(in_features + label_features, hidden, sum(self._classes))
+        self.head = mlp_head(in_features + label_features, hidden, barred.numel())
 
     @classmethod
     def build(cls, groups: GroupSpec, sizes: Mapping[str, int], **options: Any) -> Objective:
@@ -95,25 +100,16 @@ class Adversary(Objective):
             label = F.one_hot(step.target, 2).to(features.dtype)
             features = torch.cat([features, label.expand(*features.shape[:-1], 2)], -1)
         guess = self.head(features)
-        if guess.dtype in (torch.float16, torch.bfloat16):
-            guess = guess.float()
-        losses, mass, rows = [], [], []
-        for axis, logits in zip(self._axes, guess.split(self._classes, -1), strict=True):
-            truth = step.sensitive[:, axis]
-            if self.criterion == "equal_opportunity":
-                truth = torch.where(step.target == 1, truth, -1)
-            row_losses = _row_cross_entropy(logits, truth)
-            known = (truth >= 0).sum(dtype=logits.dtype)
-            if step.row_weight is None:
-                losses.append(row_losses.sum(-1))
-                mass.append(known.expand_as(losses[-1]))
-            else:
-                weight = torch.where(truth >= 0, step.row_weight, 0.0)
-                losses.append((row_losses * weight).sum(-1))
-                mass.append(weight.sum().expand_as(losses[-1]))
-                known = (weight > 0).sum(dtype=logits.dtype)
-            rows.append(known.expand_as(losses[-1]))
-        return torch.stack([*losses, *mass, *rows], -1)
+        truth = step.sensitive[:, self._axes]
+        if self.criterion == "equal_opportunity":
+            truth = torch.where(step.target.unsqueeze(1) == 1, truth, -1)
+        logits = guess.unflatten(-1, self._barred.shape) + self._barred
+        weight = (truth >= 0).to(logits.dtype)
+        if step.row_weight is not None:
+            weight = weight * step.row_weight.unsqueeze(1)
+        losses = (_row_cross_entropy(logits, truth) * weight).sum(-2)
+        rows = (weight > 0).sum(0).to(losses.dtype)
+        return torch.cat([losses, *(x.expand_as(losses) for x in (weight.sum(0), rows))], -1)
 
     def term(self, sums: Tensor) -> Term:
         """Mean cross-entropy over the attributes."""
@@ -123,11 +119,10 @@ class Adversary(Objective):
         return Term(-own.detach(), own=own, support=support)
 
 
-def _row_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy `(..., N)` of each row in nats; 0 where the target is -1."""
-    flat = target.expand(logits.shape[:-1]).flatten()
-    losses = F.cross_entropy(logits.flatten(0, -2), flat, ignore_index=-1, reduction="none")
-    return losses.view(logits.shape[:-1])
+def _row_cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
+    """Cross-entropy in nats: `(..., N, A, C)` and `(N, A)` → `(..., N, A)`; of class 0 for -1."""
+    index = truth.clamp_min(0).expand(logits.shape[:-1]).unsqueeze(-1)
+    return logits.logsumexp(-1) - logits.gather(-1, index).squeeze(-1)
 
 
 def mlp_head(in_features: int, hidden: Sequence[int], out_features: int) -> nn.Sequential:
@@ -145,7 +140,7 @@ def _check_sizes(in_features: int, hidden: Sequence[int], learning_rate_factor: 
             "in_features, hidden",
             found=f"{in_features}, {list(hidden)}",
             expected="sizes of at least 1",
-            mend="pass in_features = width of the representation, and hidden=(64,)",
+            mend="pass in_features = width of the representation, and hidden=(32,)",
         )
     if not learning_rate_factor > 0:
         raise ArgumentError.of(

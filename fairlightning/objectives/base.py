@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fairlightning.exceptions import ArgumentError, MissingFieldError
+from fairlightning.functional.rows import check_target, check_weight
 from fairlightning.groups import GroupSpec
 
 
@@ -42,8 +43,13 @@ def checked_step(step: Step, groups: GroupSpec) -> Step:
         ArgumentError: On a wrong shape, type or range. Off the CPU ranges are asserted on the
             device, without waiting for it.
     """
-    logits, target, sensitive = step.logits, step.target, step.sensitive
-    rows = None
+    logits, target, sensitive, weight = (
+        step.logits,
+        step.target,
+        step.sensitive,
+        step.row_weight,
+    )
+    rows = None if target is None else len(target)
     if logits is not None:
         logits = logits.unsqueeze(-1) if logits.ndim == 1 else logits
         rows = logits.shape[-2]
@@ -54,32 +60,13 @@ def checked_step(step: Step, groups: GroupSpec) -> Step:
                 expected="(N,) or (N, 1): one logit of the positive class",
                 mend="with two outputs pass logits[:, 1] - logits[:, 0]",
             )
-    if target is not None:
-        target = _checked_target(target, rows)
-        rows = len(target)
+    if target is not None and rows is not None:
+        target = check_target(target, rows).long()
+    if weight is not None and rows is not None:
+        weight = check_weight(weight, rows)
     if sensitive is not None:
         sensitive = groups.check(sensitive, rows)
-    return replace(step, logits=logits, target=target, sensitive=sensitive)
-
-
-def _checked_target(target: Tensor, rows: int | None) -> Tensor:
-    if target.ndim == 2 and target.shape[1] == 1:
-        target = target.squeeze(1)
-    if target.ndim != 1 or (rows is not None and len(target) != rows):
-        raise ArgumentError.of(
-            "target",
-            found=f"shape {tuple(target.shape)}",
-            expected=f"({'N' if rows is None else rows},), one label per row of logits",
-            mend="pass the labels of this batch",
-        )
-    if not bool(((target == 0) | (target == 1)).all()):
-        raise ArgumentError.of(
-            "target",
-            found=f"values {target.unique().tolist()[:5]}",
-            expected="labels 0 and 1",
-            mend="map the positive class to 1 and the other to 0",
-        )
-    return target.long()
+    return replace(step, logits=logits, target=target, sensitive=sensitive, row_weight=weight)
 
 
 class Term(NamedTuple):

@@ -25,6 +25,11 @@ class _SumOverRanks(torch.autograd.Function):
         return total
 
 
+def world_size() -> int:
+    """Number of ranks of the default process group; 1 without one."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
 def sum_over_ranks(x: Tensor) -> Tensor:
     """Sum a tensor over all ranks, with the gradient that suits DDP's averaging.
 
@@ -36,7 +41,7 @@ def sum_over_ranks(x: Tensor) -> Tensor:
     Returns:
         The sum, on every rank.
     """
-    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+    if world_size() == 1:
         return x
     total: Tensor = _SumOverRanks.apply(x)  # type: ignore[no-untyped-call]
     return total

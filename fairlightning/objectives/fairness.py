@@ -13,7 +13,7 @@ from fairlightning.exceptions import ArgumentError, check_choice
 from fairlightning.groups import GroupSpec
 from fairlightning.objectives.base import Losses, Objective, Step, checked_step
 from fairlightning.objectives.combination import WeightedSum, mean_task_loss
-from fairlightning.objectives.distributed import sum_over_ranks
+from fairlightning.objectives.distributed import sum_over_ranks, world_size
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ class Fairness(nn.Module):
     @staticmethod
     def _reduced(sums: dict[str, Tensor]) -> dict[str, Tensor]:
         """Add over ranks with one collective for all objectives."""
-        if not sums:
+        if not sums or world_size() == 1:
             return sums
         packed = sum_over_ranks(torch.cat(list(sums.values()), -1))
         parts = packed.split([part.shape[-1] for part in sums.values()], -1)

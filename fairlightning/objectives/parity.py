@@ -109,7 +109,8 @@ class ParityPenalty(Objective):
         cells = [conditions * count for count in self.num_groups]
         moments = sums.shape[-1] // sum(cells)
         gaps, support = [], {}
-        parts = sums.split([moments * count for count in cells], dim=-1)
+        widths = [moments * count for count in cells]
+        parts = sums.split(widths, dim=-1) if len(widths) > 1 else (sums,)
         for partition, count, part in zip(self.partitions, self.num_groups, parts, strict=True):
             rows = part.unflatten(-1, (moments, conditions, count)).unbind(-3)
             gap, seen = self._gap(rows)

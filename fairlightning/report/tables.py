@@ -16,6 +16,12 @@ from fairlightning.metrics import SMALL_SUPPORT, SUPPORT, Change, Record, readab
 ABSENT = "–"
 SMALL = "†"
 
+_RATE_NAMES = {
+    "selection_rate": "Selected",
+    "true_positive_rate": "TPR",
+    "false_positive_rate": "FPR",
+    "accuracy": "Accuracy",
+}
 _VERDICTS = {True: ("better", "green"), False: ("worse", "bold red"), None: ("", "")}
 
 
@@ -67,24 +73,51 @@ def comparison_table(rows: Iterable[Change], stage: str) -> RenderableType:
     """
     rows = list(rows)
     check_choice("stage", stage, dict.fromkeys(row.key.stage for row in rows))
-    rows = [row for row in rows if row.key.stage == stage and row.key.group is None]
+    rows = [row for row in rows if row.key.stage == stage]
     table = _table(f"{stage}: baseline and intervention")
     for header in ("Baseline ", "Intervention ", "Change", "%", ""):
         table.add_column(header, justify="right" if header else "left", no_wrap=True)
-    for attribute in dict.fromkeys(row.key.attribute for row in rows):
+    figures = [row for row in rows if row.key.group is None]
+    for attribute in dict.fromkeys(row.key.attribute for row in figures):
         table.add_section()
         table.add_row(Text(attribute or "all rows", style="bold"))
-        for row in rows:
+        for row in figures:
             if row.key.attribute == attribute:
                 table.add_row(*_change_cells(row))
+    members = [row for row in rows if row.key.group and row.key.metric != SUPPORT]
+    return Group(table, _group_changes(members)) if members else table
+
+
+def _group_changes(rows: list[Change]) -> Table:
+    table = _table("Groups: baseline → intervention", first="Group")
+    metrics = list(dict.fromkeys(row.key.metric for row in rows))
+    table.add_column("Rows", justify="right", no_wrap=True)
+    for metric in metrics:
+        table.add_column(_RATE_NAMES.get(metric, readable(metric)), justify="right", no_wrap=True)
+    for attribute in dict.fromkeys(row.key.attribute for row in rows):
+        groups: dict[str, dict[str, Change]] = {}
+        for row in rows:
+            if row.key.attribute == attribute:
+                groups.setdefault(str(row.key.group), {})[row.key.metric] = row
+        table.add_section()
+        table.add_row(Text(str(attribute), style="bold"))
+        for name, of in groups.items():
+            size = max(row.support for row in of.values())
+            cells = [_both(of[metric]) if metric in of else Text(ABSENT) for metric in metrics]
+            table.add_row(_indented(_short(name, str(attribute))), f"{size:,}", *cells)
     return table
+
+
+def _both(row: Change) -> Text:
+    arrow = Text("→ ", style="dim")
+    return _number(row.baseline, row.support) + arrow + _number(row.intervention, row.support)
 
 
 def _overall(records: list[Record], stage: str) -> Table:
     rows = max((record.support for record in records), default=0)
     table = _table(f"{stage}: {rows:,} rows", first="")
     for record in records:
-        table.add_column(_header(record.metric), justify="right")
+        table.add_column(_header(record.metric), justify="right", vertical="bottom")
     table.add_row(_indented("all rows"), *map(_cell, records))
     return table
 
@@ -94,7 +127,7 @@ def _criteria(records: list[Record]) -> Table:
     cells = {(record.attribute, record.metric): _cell(record) for record in records}
     metrics = list(dict.fromkeys(record.metric for record in records))
     for metric in metrics:
-        table.add_column(_header(metric), justify="right")
+        table.add_column(_header(metric), justify="right", vertical="bottom")
     for attribute in dict.fromkeys(record.attribute for record in records):
         found = [cells.get((attribute, metric), Text(ABSENT)) for metric in metrics]
         table.add_row(_indented(str(attribute)), *found)
@@ -180,14 +213,14 @@ def _table(title: str, first: str = "") -> Table:
         box=box.SIMPLE_HEAD,
         collapse_padding=True,
     )
-    table.add_column(first)
+    table.add_column(first, vertical="bottom")
     return table
 
 
 def _header(metric: str) -> str:
-    name = readable(metric)
+    name = readable(metric).replace("-", " ")
     # The space stands over the one that keeps figures with and without a mark in line.
-    return "\n".join(f"{line} " for line in (name[0].upper() + name[1:]).rsplit(" ", 1))
+    return "\n".join(f"{word} " for word in (name[0].upper() + name[1:]).split())
 
 
 def _is_small(record: Record) -> bool:

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from fairlightning.exceptions import DataError, check_choice
+from fairlightning.functional.rows import check_threshold
 from fairlightning.groups import GroupSpec, as_labels
 from fairlightning.metrics import STAGES, ConfusionTable, Record, auroc, fairness_records
-from fairlightning.metrics.rows import check_threshold
 
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
 Groups = GroupSpec | Mapping[str, Iterable[object]] | Iterable[str] | str

@@ -1,5 +1,6 @@
 import pickle
 from functools import partial
+from itertools import pairwise
 
 import pytest
 
@@ -15,7 +16,7 @@ def test_ramps_rise_from_start_to_end_and_stay(name):
     values = [ramp(i / 50) for i in range(51)]
     assert values[0] == pytest.approx(0.1)
     assert values[-1] == pytest.approx(1.0)
-    assert all(a <= b + 1e-12 for a, b in zip(values, values[1:], strict=False))
+    assert all(a <= b + 1e-12 for a, b in pairwise(values))
     assert ramp(-1.0) == values[0]
     assert ramp(7.0) == values[-1]
 

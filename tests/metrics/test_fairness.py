@@ -93,7 +93,7 @@ def test_reset_and_pickle():
 
 
 def test_the_stage_is_one_of_three():
-    with pytest.raises(ArgumentError, match="did you mean 'val'"):
+    with pytest.raises(ArgumentError, match="one of train, val, test"):
         FairnessMetrics(GROUPS, "validation")
 
 

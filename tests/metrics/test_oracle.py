@@ -37,11 +37,12 @@ def tables(draw, max_rows=40):
             "target": column(st.integers(0, 1)),
             "sex": column(st.integers(-1, 1)),
             "race": column(st.integers(-1, 2)),
-            "weight": np.array(column(st.floats(0.0078125, 50, width=32)), dtype=np.float32),
+            # Exact in float32, but kept in float64: fairlearn sums in the type that it is given.
+            "weight": column(st.floats(0.0078125, 50, width=32)),
         }
     )
     if draw(st.booleans()):
-        frame["weight"] = np.float32(1)
+        frame["weight"] = 1.0
     return frame
 
 
@@ -71,7 +72,7 @@ def known(frame, partition):
     return rows.assign(group=names[GROUPS.group_ids(sensitive, partition).numpy()])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(tables(), st.sampled_from([0.5, 0.3, 0.731]), st.booleans())
 def test_rates_are_those_of_fairlearn_and_sklearn(frame, threshold, weighted):
     records = records_of(frame, threshold, weighted)
@@ -95,7 +96,7 @@ def test_rates_are_those_of_fairlearn_and_sklearn(frame, threshold, weighted):
                 assert record.value == pytest.approx(expected, abs=1e-12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(tables(), st.booleans())
 def test_gaps_are_those_of_fairlearn(frame, weighted):
     records = records_of(frame, 0.5, weighted)
@@ -112,10 +113,9 @@ def test_gaps_are_those_of_fairlearn(frame, weighted):
             sample_weight=weight,
         )
 
-    def check(name, attribute, expected, parts):
-        record = records[name, attribute, None]
-        if all(part["group"].nunique() > 1 for part in parts) and not np.isnan(expected()):
-            assert record.value == pytest.approx(expected(), abs=1e-12)
+    def check(record, expected, *parts):
+        if all(part["group"].nunique() > 1 for part in parts) and not np.isnan(value := expected()):
+            assert record.value == pytest.approx(value, abs=1e-12)
             assert record.support == min(part["group"].value_counts().min() for part in parts)
         else:
             assert (record.value, record.support) == (None, 0)
@@ -123,19 +123,14 @@ def test_gaps_are_those_of_fairlearn(frame, weighted):
     for partition in GROUPS.partitions:
         rows, attribute = known(frame, partition), " & ".join(partition)
         hits, alarms = rows[rows["target"] == 1], rows[rows["target"] == 0]
-        check(
-            "demographic_parity_difference", attribute, lambda r=rows: gaps(r, "difference"), [rows]
-        )
-        check("demographic_parity_ratio", attribute, lambda r=rows: gaps(r, "ratio"), [rows])
-        check(
-            "equal_opportunity_difference", attribute, lambda r=hits: gaps(r, "difference"), [hits]
-        )
-        check(
-            "equalized_odds_difference",
-            attribute,
-            lambda h=hits, a=alarms: max(gaps(h, "difference"), gaps(a, "difference")),
-            [hits, alarms],
-        )
+        found = {record.metric: record for key, record in records.items() if key[1] == attribute}
+        parity = found["demographic_parity_difference"]
+        check(parity, lambda r=rows: gaps(r, "difference"), rows)
+        check(found["demographic_parity_ratio"], lambda r=rows: gaps(r, "ratio"), rows)
+        opportunity = found["equal_opportunity_difference"]
+        check(opportunity, lambda r=hits: gaps(r, "difference"), hits)
+        odds = found["equalized_odds_difference"]
+        check(odds, lambda p=(hits, alarms): max(gaps(r, "difference") for r in p), hits, alarms)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -148,7 +143,7 @@ def test_gaps_have_the_definitions_of_fairlearn(weighted):
                 "target": rng.integers(0, 2, 400),
                 "sex": rng.integers(0, 2, 400),
                 "race": rng.integers(0, 3, 400),
-                "weight": rng.random(400).astype(np.float32),
+                "weight": rng.random(400),
             }
         ),
         0.5,
@@ -166,7 +161,7 @@ def test_gaps_have_the_definitions_of_fairlearn(weighted):
             assert record.value == pytest.approx(expected, abs=1e-12)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(tables(), st.booleans())
 def test_overall_figures_are_those_of_sklearn(frame, weighted):
     records = records_of(frame, 0.5, weighted)

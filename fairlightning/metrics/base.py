@@ -1,0 +1,24 @@
+"""What our metrics share: states that keep their type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+
+class ExactMetric(Metric):
+    """A metric whose states move between devices, but are never cast.
+
+    Casting a model, as training in bfloat16 does, casts the metrics that it holds: sums would lose
+    their digits, and processes would exchange states of different types, which aborts them.
+    """
+
+    full_state_update = False
+    is_differentiable = False
+
+    def _apply(
+        self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = ""
+    ) -> nn.Module:
+        return super()._apply(lambda state: state.to(fn(state).device), exclude_state)
