@@ -58,7 +58,7 @@ def build_module(config: DictConfig, data: TabularDataModule) -> FairModule:
         _convert_="all",
     )
     objectives = {
-        name: instantiate(node, groups=data.groups, sizes=network.sizes, _convert_="all")
+        name: instantiate(node, _partial_=True, _convert_="all")(data.groups, network.sizes)
         for name, node in config.method.objectives.items()
     }
     options = instantiate(config.optimizer, _convert_="all")

@@ -6,8 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
+from fairlightning.cli.console import wide_console
 from fairlightning.report import comparison_table
 from fairlightning.verification import compare, read_metrics
 
@@ -28,7 +27,7 @@ def main(arguments: Sequence[str]) -> None:
         for path in (options.baseline, options.intervention)
     )
     comparison = compare(baseline, intervention)
-    console = Console()
+    console = wide_console()
     console.print(comparison_table(comparison.rows, options.stage))
     console.print(comparison.summary(options.stage))
 

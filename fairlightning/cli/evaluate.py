@@ -6,8 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
+from fairlightning.cli.console import wide_console
 from fairlightning.report import metrics_table
 from fairlightning.verification import evaluate, read_predictions, write_metrics
 
@@ -37,7 +36,7 @@ def main(arguments: Sequence[str]) -> None:
     folder = Path(options.output or options.predictions.parent)
     folder.mkdir(parents=True, exist_ok=True)
     write_metrics(folder / "metrics.json", records)
-    console = Console()
+    console = wide_console()
     for stage in dict.fromkeys(record.stage for record in records):
         console.print(metrics_table(records, stage))
     console.print(f"[bold]Results[/]  {folder / 'metrics.json'}")

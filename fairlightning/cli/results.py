@@ -93,9 +93,11 @@ class RunFolder:
 
     def where_to_look(self) -> str:
         """Say where the results lie and how to open them."""
+        here = Path.cwd()
+        path = self.path.relative_to(here) if self.path.is_relative_to(here) else self.path
         return (
-            f"[bold]Results[/]  {self.path}: metrics.json, predictions.parquet, config.yaml, "
-            f"checkpoints\n[bold]Watch[/]    tensorboard --logdir {self.path}"
+            f"[bold]Results[/]  {path}: metrics.json, predictions.parquet, config.yaml, "
+            f"checkpoints\n[bold]Watch[/]    tensorboard --logdir {path}"
         )
 
 

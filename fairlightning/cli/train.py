@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
 import lightning as L
 import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
 from fairlightning.cli.build import build_data, build_module, build_trainer, conf_dir
+from fairlightning.cli.console import quiet, wide_console
 from fairlightning.cli.results import RunFolder
-from fairlightning.exceptions import ArgumentError
+from fairlightning.exceptions import ArgumentError, FairlightningError
 from fairlightning.metrics import Record
 from fairlightning.report import metrics_table
 
@@ -30,7 +30,8 @@ def train(config: DictConfig) -> list[Record]:
     Returns:
         The records that `metrics.json` holds; empty on ranks other than 0.
     """
-    console = Console()
+    console = wide_console()
+    torch.set_num_threads(config.threads)
     L.seed_everything(config.seed, workers=True, verbose=False)
     data = build_data(config)
     module = build_module(config, data)
@@ -66,10 +67,21 @@ def main(arguments: Sequence[str]) -> None:
     quiet()
     sys.argv = ["fairlightning train", *arguments]
     application = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")
-    application(_checked)()
+    application(_job)()
 
 
-def _checked(config: DictConfig) -> None:
+def _job(config: DictConfig) -> None:
+    try:
+        _check_complete(config)
+        train(config)
+    except FairlightningError as error:
+        print(f"fairlightning train: {error}", file=sys.stderr)
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise  # the sweep goes on with its next job and reports at the end
+        sys.exit(2)
+
+
+def _check_complete(config: DictConfig) -> None:
     missing = OmegaConf.missing_keys(config)
     if missing:
         raise ArgumentError.of(
@@ -78,12 +90,3 @@ def _checked(config: DictConfig) -> None:
             expected="a value",
             mend=f"add for example {min(missing)}=... to the command",
         )
-    train(config)
-
-
-def quiet() -> None:
-    """Silence notices that say nothing about the run."""
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for notice in (".*does not have many workers.*", ".*GPU available but not used.*"):
-        warnings.filterwarnings("ignore", notice)
