@@ -56,6 +56,14 @@ class Both(AdversarialMixin, ParityMixin, L.LightningModule):
         return torch.optim.Adam(self.parameter_groups(1e-2))
 
 
+class CrashInEpochTwo(L.Callback):
+    """Ends the process's work in the middle of the third epoch."""
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.current_epoch == 2 and batch_idx == 1:
+            raise RuntimeError("power cut")
+
+
 def loaders(rows=256, batch_size=32):
     train = BatchLoader(make_batch(rows), batch_size, shuffle=True, drop_last=True, seed=1)
     return train, BatchLoader(make_batch(100, seed=9), 50)

@@ -35,7 +35,7 @@ class SettledEarlyStopping(EarlyStopping):
 class SettledCheckpoint(ModelCheckpoint):
     """Lightning's `ModelCheckpoint`, asleep until the ramps have finished.
 
-    For resuming a run keep a plain `ModelCheckpoint(save_top_k=0, save_last=True)` beside it.
+    For resuming a run keep a plain `ModelCheckpoint(filename="last")` beside it.
     """
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,9 +63,21 @@ def chosen_checkpoint(trainer: L.Trainer) -> Path | None:
     return None
 
 
+def folder_name(number: int, overrides: str) -> str:
+    """Short name of a job's folder, for TensorBoard: `0_method.strength=0.1,method=parity`."""
+    short = [f"{key}={value.rsplit('/', 1)[-1]}" for key, _, value in _pairs(overrides)]
+    return f"{number}_{','.join(short)}"[:150]
+
+
+def _pairs(overrides: str) -> list[tuple[str, str, str]]:
+    # A comma inside brackets belongs to the value: method=[adversarial,parity].
+    return [part.partition("=") for part in re.split(r",(?=[^,\[\]]+=)", overrides) if part]
+
+
 def main(arguments: Sequence[str]) -> None:
     """Run Hydra on the arguments that follow `fairlightning train`."""
     quiet()
+    OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
     sys.argv = ["fairlightning train", *arguments]
     application = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")
     application(_job)()

@@ -1,0 +1,111 @@
+"""Every file of the configuration works."""
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from fairlightning.cli.build import build_data, build_module, build_trainer, conf_dir
+from fairlightning.cli.train import train
+from fairlightning.groups import GroupSpec
+
+GROUPS = sorted(path for path in conf_dir().iterdir() if path.is_dir())
+FILES = {group.name: sorted(file.stem for file in group.glob("*.yaml")) for group in GROUPS}
+
+
+def each(group):
+    return pytest.mark.parametrize("name", FILES[group])
+
+
+def test_every_group_is_tested_here():
+    assert set(FILES) == {
+        "callbacks",
+        "combination",
+        "dataset",
+        "experiment",
+        "logger",
+        "method",
+        "model",
+        "optimizer",
+        "schedule",
+        "trainer",
+    }
+
+
+@pytest.mark.parametrize("model", FILES["model"])
+@pytest.mark.parametrize("method", FILES["method"])
+def test_every_method_trains_every_model(composed, model, method):
+    config = composed(f"model={model}", f"method={method}", "logger=none")
+    records = train(config)
+    assert {r.stage for r in records} == {"val", "test"}
+    assert all(r.value is not None for r in records if r.metric == "accuracy")
+
+
+@each("schedule")
+def test_schedule(composed, name):
+    schedule = instantiate(composed(f"schedule={name}").schedule)
+    assert schedule(1.0) == pytest.approx(1.0)
+    assert schedule(0.0) == pytest.approx(1.0 if name == "constant" else 0.1)
+
+
+@each("optimizer")
+def test_optimizer(composed, name):
+    config = composed(f"optimizer={name}", "logger=none", "callbacks=none")
+    data = build_data(config)
+    module = build_module(config, data)
+    trainer = build_trainer(config)
+    trainer.fit(module, datamodule=data)
+    assert trainer.global_step == 3 * 5
+
+
+@each("combination")
+def test_combination(composed, name):
+    combination = instantiate(composed(f"combination={name}").combination)
+    assert isinstance(combination, torch.nn.Module)
+
+
+@each("callbacks")
+def test_callbacks(composed, name):
+    trainer = build_trainer(composed(f"callbacks={name}", "logger=none"))
+    names = {type(callback).__name__ for callback in trainer.callbacks}
+    assert ("LambdaRamp" in names) == (name == "default")
+
+
+@each("logger")
+def test_logger(composed, name):
+    trainer = build_trainer(composed(f"logger={name}"))
+    assert len(trainer.loggers) == (name != "none")
+
+
+@each("trainer")
+def test_trainer(composed, name):
+    config = composed(f"trainer={name}", "logger=none")
+    if name == "gpu" and not torch.cuda.is_available():
+        config.trainer.accelerator = "cpu"
+    if name == "ddp":
+        config.trainer.devices = 1
+    assert build_trainer(config).max_epochs == 3
+
+
+@each("dataset")
+def test_dataset(composed, name):
+    # The fixture's own overrides fit `table` alone.
+    file = OmegaConf.load(conf_dir() / "dataset" / f"{name}.yaml")
+    config = composed()
+    if name != "table":
+        config.dataset = file
+    assert set(file) - {"_target_"} <= set(config.dataset)
+    data = build_data(config)
+    assert isinstance(data.groups, GroupSpec)
+    assert len(data.batch("train").target) > 100
+
+
+@each("experiment")
+def test_experiment_runs_one_epoch(name, tmp_path):
+    from hydra import compose, initialize_config_dir
+
+    overrides = [f"experiment={name}", f"run_dir={tmp_path}", "logger=none"]
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = compose("train", overrides=[*overrides, "trainer.max_epochs=1"])
+    config.trainer.enable_progress_bar = False
+    assert train(config)

@@ -1,0 +1,186 @@
+import json
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pandas as pd
+import pytest
+import torch
+from omegaconf import OmegaConf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from fairlightning.cli.train import folder_name, train
+from fairlightning.verification import evaluate, read_metrics, read_predictions
+
+
+def figures(records):
+    return {record.key: record.value for record in records}
+
+
+def test_run_folder_holds_what_it_should(composed, tmp_path):
+    records = train(composed("method=[adversarial,parity]", "method.strength=0.5"))
+    run = tmp_path / "run"
+    assert (run / "checkpoints" / "best.ckpt").is_file()
+    assert (run / "checkpoints" / "last.ckpt").is_file()
+    assert OmegaConf.load(run / "config.yaml").method.strength == 0.5
+    environment = json.loads((run / "environment.json").read_text())
+    assert environment["packages"]["torch"] == version("torch")
+    assert environment["data"]["groups"]["sex"]
+    assert read_metrics(run / "metrics.json") == records
+    frame = read_predictions(run / "predictions.parquet")
+    assert set(frame.split) == {"val", "test"}
+    assert frame.score.between(0, 1).all()
+    assert not frame.row.duplicated().any()
+    assert figures(evaluate(frame, {"sex": ["f", "m"]})) == figures(records)
+
+
+def test_several_methods_at_once_and_none_is_dropped(composed, tmp_path):
+    config = composed("method=[adversarial,multi_objective,parity]")
+    assert set(config.method.objectives) == {
+        "adversarial",
+        "fairness",
+        "interpretability",
+        "parity",
+    }
+    train(config)
+    state = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)
+    names = {key.split(".")[2] for key in state["state_dict"] if "objectives" in key}
+    assert names == set(config.method.objectives)
+
+
+def test_same_seed_same_numbers_other_seed_others(composed):
+    first, again, other = (
+        train(composed("method=adversarial", f"seed={seed}", "logger=none")) for seed in (0, 0, 1)
+    )
+    assert first == again
+    assert figures(first) != figures(other)
+
+
+def test_tensorboard_shows_lambda_losses_groups_and_hyperparameters(composed, tmp_path):
+    train(composed("method=parity", "trainer.log_every_n_steps=2"))
+    events = EventAccumulator(str(tmp_path / "run"), size_guidance={"scalars": 0}).Reload()
+    tags = set(events.Tags()["scalars"])
+    assert {
+        "fairness/lambda",
+        "train/lambda/parity",
+        "train/loss/task",
+        "train/loss/parity",
+        "val/loss/total",
+        "val/accuracy",
+        "val/fairness/demographic_parity_difference/sex",
+        "val/groups/selection_rate/sex=f",
+    } <= tags
+    ramp = [event.value for event in events.Scalars("fairness/lambda")]
+    assert ramp == sorted(ramp)
+    assert ramp[-1] == 1.0
+    assert any("final/test/accuracy" in tag for tag in tags)
+
+
+def test_the_chosen_checkpoint_was_written_at_full_strength(composed, tmp_path):
+    train(composed("method=parity", "method.strength=2.0"))
+    state = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)
+    assert state["state_dict"]["fairness.objectives.parity.weight"] == 2.0
+
+
+def test_a_killed_run_resumes_to_the_same_result(composed, tmp_path):
+    options = ("method=adversarial", "logger=none", "model.dropout=0.2")
+    whole = train(composed(*options))
+    crash = "+callbacks.crash._target_=helpers.CrashInEpochTwo"
+    with pytest.raises(RuntimeError, match="power cut"):
+        train(composed(*options, crash, f"run_dir={tmp_path}/killed"))
+    last = tmp_path / "killed" / "checkpoints" / "last.ckpt"
+    again = train(composed(*options, f"resume={last}", f"run_dir={tmp_path}/again"))
+    assert again == whole
+
+
+def command(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "fairlightning", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        **options,
+    )
+
+
+def test_multirun_sweeps_lambda_from_the_command_line(table, tmp_path):
+    done = command(
+        "train",
+        "-m",
+        "method=parity",
+        "method.strength=0.0,5.0",
+        "dataset=table",
+        f"dataset.source={table}",
+        "dataset.target=label",
+        "dataset.positive=yes",
+        "dataset.sensitive=[sex]",
+        "dataset.batch_size=64",
+        "trainer.max_epochs=30",
+        "optimizer.learning_rate=0.01",
+        "trainer.enable_progress_bar=false",
+        "logger=none",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    runs = sorted(tmp_path.glob("multirun/*/*/metrics.json"))
+    assert len(runs) == 2
+    gaps = [
+        next(
+            r.value
+            for r in read_metrics(path)
+            if (r.stage, r.metric) == ("test", "demographic_parity_difference")
+        )
+        for path in runs
+    ]
+    assert gaps[1] < gaps[0] / 2
+
+
+def test_bad_input_is_one_clear_line(table, tmp_path):
+    done = command("train", "dataset=table", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "dataset.source" in done.stderr
+    assert "Traceback" not in done.stderr
+    done = command(
+        "train",
+        "dataset=table",
+        f"dataset.source={table}",
+        "dataset.target=lable",
+        "dataset.sensitive=[sex]",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 2
+    assert "did you mean 'label'?" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_folders_of_a_sweep_have_short_names():
+    overrides = "dataset.source=/a/b.csv,method=[adversarial,parity],method.strength=0.1"
+    expected = "3_dataset.source=b.csv,method=[adversarial,parity],method.strength=0.1"
+    assert folder_name(3, overrides) == expected
+
+
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["evaluate", "--help"]])
+def test_help_reads_well(words, tmp_path):
+    done = command(*words, cwd=tmp_path)
+    assert done.returncode == 0
+    assert "fairlightning" in done.stdout
+    if words[0] == "train":
+        assert "method: adversarial, erm, multi_objective, parity" in done.stdout
+
+
+def test_evaluate_and_compare_anybodys_predictions(tmp_path):
+    frame = pd.DataFrame(
+        {"score": [0.9, 0.2, 0.7, 0.4] * 25, "target": [1, 0, 0, 1] * 25, "sex": ["f", "m"] * 50}
+    )
+    frame.to_csv(tmp_path / "predictions.csv", index=False)
+    done = command("evaluate", "predictions.csv", "--sensitive", "sex", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "1.000" in done.stdout
+    records = read_metrics(tmp_path / "metrics.json")
+    assert figures(records) == figures(evaluate(frame, ["sex"]))
+    same = command("compare", tmp_path / "metrics.json", tmp_path, cwd=tmp_path)
+    assert same.returncode == 0, same.stderr
+    assert "No fairness criterion got worse" in same.stdout
+    missing = command("evaluate", "prediction.csv", cwd=tmp_path)
+    assert missing.returncode == 2
+    assert "did you mean 'predictions.csv'?" in missing.stderr
