@@ -17,8 +17,8 @@ class Rates(NamedTuple):
 
     Attributes:
         rate: `(..., G)` mean score of each group. A group without support holds the pooled rate of
-            the groups that have some, so that it can neither widen nor narrow a gap; whether it
-            was observed is told by `support` alone.
+            the groups that have some, as a constant, so that it can neither widen nor narrow a
+            gap; whether it was observed is told by `support` alone.
         support: `(..., G)` number of rows behind each rate; 0 where the group is absent.
     """
 
@@ -49,10 +49,9 @@ def segment_sums(values: Tensor, segment: Tensor, num_segments: int) -> Tensor:
     """
     if values.dtype in (torch.float16, torch.bfloat16):
         values = values.float()
-    # Unknown rows go to a slot of their own: indexing with -1 would silently hit the last segment.
-    slot = segment.remainder(num_segments + 1)
+    # Unknown rows go to slot 0, which is cut off: -1 would silently hit the last segment.
     sums = values.new_zeros((*values.shape[:-1], num_segments + 1))
-    return sums.index_add(-1, slot, values)[..., :num_segments]
+    return sums.index_add(-1, segment + 1, values)[..., 1:]
 
 
 def rates_from_sums(total: Tensor, mass: Tensor, support: Tensor | None = None) -> Rates:
@@ -70,7 +69,7 @@ def rates_from_sums(total: Tensor, mass: Tensor, support: Tensor | None = None) 
     support = mass if support is None else support.detach()
     # Clamping the denominator keeps the gradient finite at 0; `where(n > 0, s / n, ...)` does not.
     tiny = torch.finfo(mass.dtype).tiny
-    pooled = total.sum(-1, keepdim=True) / mass.sum(-1, keepdim=True).clamp_min(tiny)
+    pooled = total.detach().sum(-1, keepdim=True) / mass.sum(-1, keepdim=True).clamp_min(tiny)
     return Rates(torch.where(mass > 0, total / mass.clamp_min(tiny), pooled), support)
 
 

@@ -53,6 +53,7 @@ class Adversary(Objective):
     `value` is the negative of that, detached.
     """
 
+    _axes: Tensor
     _barred: Tensor
 
     def __init__(
@@ -75,8 +76,9 @@ class Adversary(Objective):
         self.criterion: Criterion = criterion
         self.requires = (*self.feed, "target", "sensitive")
         self.learning_rate_factor = learning_rate_factor
-        self._axes = groups.axes(self.attributes)
-        classes = torch.tensor([groups.sizes[axis] for axis in self._axes])
+        axes = groups.axes(self.attributes)
+        self.register_buffer("_axes", torch.tensor(axes), persistent=False)
+        classes = torch.tensor([groups.sizes[axis] for axis in axes])
         # Attributes with fewer categories than the largest have classes that cannot occur.
         barred = torch.arange(int(classes.max())) >= classes.unsqueeze(1)
         self.register_buffer("_barred", barred.float() * -1e9, persistent=False)
@@ -91,7 +93,7 @@ class Adversary(Objective):
         return cls(groups, in_features=sum(sizes[name] for name in FEEDS[feed]), **options)
 
     def sums(self, step: Step) -> Tensor:
-        """Summed cross-entropy, mass and rows of each attribute: `(..., 3A)`."""
+        """Summed cross-entropy, mass and rows of each attribute: `(..., 3, A)`."""
         assert step.target is not None and step.sensitive is not None
         fed = [getattr(step, name) for name in self.feed]
         features = fed[0] if len(fed) == 1 else torch.cat(fed, -1)
@@ -100,7 +102,7 @@ class Adversary(Objective):
             label = F.one_hot(step.target, 2).to(features.dtype)
             features = torch.cat([features, label.expand(*features.shape[:-1], 2)], -1)
         guess = self.head(features)
-        truth = step.sensitive[:, self._axes]
+        truth = step.sensitive.index_select(1, self._axes)
         if self.criterion == "equal_opportunity":
             truth = torch.where(step.target.unsqueeze(1) == 1, truth, -1)
         logits = guess.unflatten(-1, self._barred.shape) + self._barred
@@ -109,11 +111,11 @@ class Adversary(Objective):
             weight = weight * step.row_weight.unsqueeze(1)
         losses = (_row_cross_entropy(logits, truth) * weight).sum(-2)
         rows = (weight > 0).sum(0).to(losses.dtype)
-        return torch.cat([losses, *(x.expand_as(losses) for x in (weight.sum(0), rows))], -1)
+        return torch.stack([losses, *(x.expand_as(losses) for x in (weight.sum(0), rows))], -2)
 
     def term(self, sums: Tensor) -> Term:
         """Mean cross-entropy over the attributes."""
-        loss, mass, rows = sums.unflatten(-1, (3, -1)).unbind(-2)
+        loss, mass, rows = sums.unbind(-2)
         own = (loss / mass.detach().clamp_min(torch.finfo(mass.dtype).tiny)).mean(-1)
         support = dict(zip(self.attributes, rows.detach().unbind(-1), strict=True))
         return Term(-own.detach(), own=own, support=support)

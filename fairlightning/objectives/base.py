@@ -61,7 +61,10 @@ def checked_step(step: Step, groups: GroupSpec) -> Step:
                 mend="with two outputs pass logits[:, 1] - logits[:, 0]",
             )
     if target is not None and rows is not None:
-        target = check_target(target, rows).long()
+        positive = check_target(target, rows)
+        target = (
+            target if target.shape == (rows,) and target.dtype == torch.long else positive.long()
+        )
     if weight is not None and rows is not None:
         weight = check_weight(weight, rows)
     if sensitive is not None:
@@ -148,11 +151,11 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def sums(self, step: Step) -> Tensor:
-        """Reduce a batch to `(..., S)` sums that are additive over rows, batches and ranks."""
+        """Reduce a batch to a tensor of sums that are additive over rows, batches and ranks."""
 
     @abstractmethod
     def term(self, sums: Tensor) -> Term:
-        """Turn `(..., S)` sums, possibly of many batches or ranks, into the term."""
+        """Turn sums, possibly of many batches or ranks, into the term."""
 
     def forward(self, step: Step) -> Term:
         """Give the term of one batch on this rank alone."""

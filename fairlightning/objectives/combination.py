@@ -38,14 +38,14 @@ class WeightedSum(nn.Module):
         Args:
             task_loss: `(...)`.
             terms: Terms by name.
-            weights: λ in force by name; no gradient reaches them.
+            weights: λ in force by name, without gradient.
 
         Returns:
             The loss with its parts.
         """
         total = task_loss if self.task == 1.0 else self.task * task_loss
         for name, term in terms.items():
-            total = total + weights[name].detach() * term.value
+            total = total + weights[name] * term.value
         loss = total
         for term in terms.values():
             if term.own is not None:

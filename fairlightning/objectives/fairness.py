@@ -155,7 +155,7 @@ class Fairness(nn.Module):
         """Turn sums added over batches into the losses of all their rows, on all ranks.
 
         Args:
-            sums: `(S,)` per name, as in `Observation.sums`; every rank must call this.
+            sums: Sums by name, as in `Observation.sums`; every rank must call this.
         """
         total = self._reduced(dict(sums))
         weighted, mass = total.pop("task")
@@ -188,6 +188,9 @@ class Fairness(nn.Module):
         """Add over ranks with one collective for all objectives."""
         if not sums or world_size() == 1:
             return sums
-        packed = sum_over_ranks(torch.cat(list(sums.values()), -1))
-        parts = packed.split([part.shape[-1] for part in sums.values()], -1)
-        return dict(zip(sums, parts, strict=True))
+        packed = sum_over_ranks(torch.cat([part.flatten() for part in sums.values()]))
+        parts = packed.split([part.numel() for part in sums.values()])
+        return {
+            name: part.view_as(local)
+            for (name, local), part in zip(sums.items(), parts, strict=True)
+        }

@@ -84,7 +84,7 @@ class ParityPenalty(Objective):
         self.num_groups = [groups.num_groups(partition) for partition in self.partitions]
 
     def sums(self, step: Step) -> Tensor:
-        """Sums of score, rows (and squares) per condition and group, flat: `(..., S)`."""
+        """Sums of the moments of each row per condition and group: `(..., M, ΣCG)`."""
         assert step.logits is not None and step.target is not None and step.sensitive is not None
         if step.row_weight is not None and self.debiased:
             raise ArgumentError.of(
@@ -100,20 +100,18 @@ class ParityPenalty(Objective):
         for partition, count in zip(self.partitions, self.num_groups, strict=True):
             group = self.groups.group_ids(step.sensitive, partition)
             cell = criterion_cells(self.criterion, step.target, group, count)
-            parts.append(segment_sums(moments, cell, conditions * count).flatten(-2))
+            parts.append(segment_sums(moments, cell, conditions * count))
         return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
 
     def term(self, sums: Tensor) -> Term:
         """Gap of every partition, averaged."""
         conditions = NUM_CONDITIONS[self.criterion]
-        cells = [conditions * count for count in self.num_groups]
-        moments = sums.shape[-1] // sum(cells)
         gaps, support = [], {}
-        widths = [moments * count for count in cells]
-        parts = sums.split(widths, dim=-1) if len(widths) > 1 else (sums,)
-        for partition, count, part in zip(self.partitions, self.num_groups, parts, strict=True):
-            rows = part.unflatten(-1, (moments, conditions, count)).unbind(-3)
-            gap, seen = self._gap(rows)
+        first = 0
+        for partition, count in zip(self.partitions, self.num_groups, strict=True):
+            part = sums[..., first : first + conditions * count]
+            first += conditions * count
+            gap, seen = self._gap(part.view(*sums.shape[:-1], conditions, count).unbind(-3))
             gaps.append(gap)
             support[" & ".join(partition)] = seen
         value = gaps[0] if len(gaps) == 1 else torch.stack(gaps).mean(0)

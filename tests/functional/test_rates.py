@@ -81,7 +81,7 @@ def test_leading_axes_and_vmap_agree_with_a_loop():
 def test_rates_gradcheck():
     group = torch.tensor([0, 1, -1, 1, 0])
     score = torch.rand(5, dtype=torch.float64, requires_grad=True)
-    assert gradcheck(lambda s: group_rates(s, group, 3).rate, (score,))
+    assert gradcheck(lambda s: group_rates(s, group, 3).rate[:2], (score,))
 
 
 def test_cells_of_criteria():
