@@ -115,7 +115,7 @@ class LambdaRamp(L.Callback):
         self._global_step = trainer.global_step
         self.steps += 1
         every = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if every and self.steps % every == 0:
+        if self._weights and every and self.steps % every == 0:
             tags = {f"train/lambda/{name}": weight for name, weight in self._weights.items()}
             log_to_all(trainer, {"fairness/lambda": self.factor, **tags})
         if self.every == "step":

@@ -23,6 +23,7 @@ def quiet() -> None:
         ".*GPU available but not used.*",
         ".*LeafSpec.*",
         "The dirpath has changed.*",
+        "The number of training batches.*",
     )
     for notice in notices:
         warnings.filterwarnings("ignore", notice)

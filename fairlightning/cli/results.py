@@ -137,12 +137,17 @@ def predictions(module: FairModule, data: TabularDataModule, split: str) -> pd.D
 def hyperparameters(config: DictConfig) -> dict[str, str | float | bool]:
     """What distinguishes one run from another, flat and plain."""
     container = OmegaConf.to_container(config, resolve=True)
-    keys = ("seed", "criterion", "attributes", "threshold", "method", "model", "optimizer")
     assert isinstance(container, dict)
-    chosen = {key: container[key] for key in keys}
-    chosen["max_epochs"] = container["trainer"].get("max_epochs")
-    chosen["batch_size"] = container["dataset"].get("batch_size")
-    chosen["schedule"] = container["schedule"]
+    objectives = container["method"]["objectives"]
+    chosen = {
+        "method": "+".join(objectives) or "erm",
+        "strength": container["method"]["strength"],
+        "batch_size": container["dataset"]["batch_size"],
+        "max_epochs": container["trainer"]["max_epochs"],
+        **{key: container[key] for key in ("seed", "criterion", "attributes", "threshold")},
+        **{key: container[key] for key in ("model", "optimizer", "schedule")},
+        **objectives,
+    }
     flat = _flatten(chosen)
     return {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in flat.items()}
 
@@ -152,6 +157,8 @@ def _flatten(tree: dict[Any, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in tree.items():
         if isinstance(value, dict):
             flat |= _flatten(value, f"{prefix}{key}/")
-        else:
+        elif key == "_target_":
+            flat[f"{prefix}class"] = str(value).removesuffix(".build").rsplit(".", 1)[-1]
+        elif key != "_partial_":
             flat[f"{prefix}{key}"] = value
     return flat

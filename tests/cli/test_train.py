@@ -8,6 +8,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from fairlightning.cli.train import folder_name, train
 from fairlightning.verification import evaluate, read_metrics, read_predictions
@@ -73,13 +74,20 @@ def test_tensorboard_shows_lambda_losses_groups_and_hyperparameters(composed, tm
     ramp = [event.value for event in events.Scalars("fairness/lambda")]
     assert ramp == sorted(ramp)
     assert ramp[-1] == 1.0
-    assert any("final/test/accuracy" in tag for tag in tags)
+    assert "final/test/accuracy" in tags
+    content = events.PluginTagToContent("hparams")["_hparams_/session_start_info"]
+    chosen = HParamsPluginData.FromString(content).session_start_info.hparams
+    assert chosen["method"].string_value == "parity"
+    assert chosen["strength"].number_value == 1.0
+    assert chosen["parity/class"].string_value == "ParityPenalty"
 
 
 def test_the_chosen_checkpoint_was_written_at_full_strength(composed, tmp_path):
-    train(composed("method=parity", "method.strength=2.0"))
+    config = composed("method=parity", "method.strength=2.0")
+    train(config)
     state = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)
-    assert state["state_dict"]["fairness.objectives.parity.weight"] == 2.0
+    weight = state["state_dict"]["fairness.objectives.parity.weight"]
+    assert weight == 2.0 * config.method.objectives.parity.weight
 
 
 def test_a_killed_run_resumes_to_the_same_result(composed, tmp_path):
@@ -108,7 +116,7 @@ def test_multirun_sweeps_lambda_from_the_command_line(table, tmp_path):
         "train",
         "-m",
         "method=parity",
-        "method.strength=0.0,5.0",
+        "method.strength=0.0,40.0",
         "dataset=table",
         f"dataset.source={table}",
         "dataset.target=label",
