@@ -152,8 +152,6 @@ class FairnessMonitor(L.Callback):
         records = metrics.compute()
         metrics.reset()
         losses = self._epoch_losses(stage, fairness_of(pl_module, self))
-        if trainer.sanity_checking:
-            return
         self.records[stage] = records
         values = {tag(r): r.value for r in records if r.value is not None}
         # The figures are of the whole epoch already, so that one "row" of each is right.

@@ -6,9 +6,16 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from fairlightning.cli.console import wide_console
 from fairlightning.report import metrics_table
-from fairlightning.verification import evaluate, read_predictions, write_metrics
+from fairlightning.verification import (
+    evaluate,
+    read_predictions,
+    write_metrics,
+    write_predictions,
+)
 
 EPILOG = """\
 example:
@@ -20,9 +27,10 @@ one for each sensitive attribute; a column `split` gives each split its own figu
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Evaluate a file and write `metrics.json`."""
+    """Evaluate a file; write `metrics.json` and `predictions.parquet` as a run has them."""
     options = _parser().parse_args(arguments)
-    frame = read_predictions(options.predictions)
+    source: Path = options.predictions
+    frame = read_predictions(source)
     known = {options.score, options.target, options.weight, "row", "split", "member", "weight"}
     sensitive = options.sensitive or [name for name in frame.columns if name not in known]
     records = evaluate(
@@ -33,13 +41,23 @@ def main(arguments: Sequence[str]) -> None:
         weight=options.weight,
         threshold=options.threshold,
     )
-    folder = Path(options.output or options.predictions.parent)
+    folder: Path = options.output or source.with_name(f"{source.name.split('.')[0]}_evaluation")
     folder.mkdir(parents=True, exist_ok=True)
     write_metrics(folder / "metrics.json", records)
+    columns = {
+        "row": frame["row"] if "row" in frame else range(len(frame)),
+        "split": frame["split"] if "split" in frame else "test",
+        "member": frame["member"] if "member" in frame else 0,
+        "score": frame[options.score],
+        "target": frame[options.target],
+        **{name: frame[name].astype("string") for name in sensitive},
+        **({"weight": frame[options.weight]} if options.weight else {}),
+    }
+    write_predictions(folder / "predictions.parquet", pd.DataFrame(columns))
     console = wide_console()
     for stage in dict.fromkeys(record.stage for record in records):
         console.print(metrics_table(records, stage))
-    console.print(f"[bold]Results[/]  {folder / 'metrics.json'}")
+    console.print(f"[bold]Results[/]  {folder}: metrics.json, predictions.parquet")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -61,5 +79,5 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--weight", help="column of row weights (default: every row weighs 1)")
     add("--threshold", type=float, default=0.5, help="score from which a row is selected")
-    add("--output", type=Path, help="folder for metrics.json (default: beside the file)")
+    add("--output", type=Path, help="folder for the results (default: FILE_evaluation beside it)")
     return parser

@@ -184,9 +184,12 @@ def test_evaluate_and_compare_anybodys_predictions(tmp_path):
     done = command("evaluate", "predictions.csv", "--sensitive", "sex", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "1.000" in done.stdout
-    records = read_metrics(tmp_path / "metrics.json")
+    folder = tmp_path / "predictions_evaluation"
+    records = read_metrics(folder / "metrics.json")
     assert figures(records) == figures(evaluate(frame, ["sex"]))
-    same = command("compare", tmp_path / "metrics.json", tmp_path, cwd=tmp_path)
+    again = evaluate(read_predictions(folder / "predictions.parquet"), ["sex"])
+    assert figures(records) == figures(again)
+    same = command("compare", folder / "metrics.json", folder, cwd=tmp_path)
     assert same.returncode == 0, same.stderr
     assert "No fairness criterion got worse" in same.stdout
     missing = command("evaluate", "prediction.csv", cwd=tmp_path)

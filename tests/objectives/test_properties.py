@@ -235,3 +235,15 @@ def test_adversary_under_absence_vmap_weights_and_compile(criterion, feed):
     empty = Step(batch.logits, batch.target, nobody, batch.representation)
     assert (adversary(empty).own == 0).all()
     assert all((support == 0).all() for support in adversary(empty).support.values())
+
+
+def test_debiased_leaves_out_groups_of_one_row_but_counts_them():
+    groups = GroupSpec({"race": ["a", "b", "c"]})
+    penalty = ParityPenalty(groups, gap="squared", debiased=True)
+    logits = torch.randn(21, 1, dtype=torch.float64)
+    race = torch.tensor([0] * 10 + [1] * 10 + [2]).unsqueeze(1)
+    target = torch.zeros(21, dtype=torch.long)
+    whole = penalty(Step(logits, target, race))
+    without = penalty(Step(logits[:20], target[:20], race[:20]))
+    assert torch.allclose(whole.value, without.value)
+    assert whole.support["race"].tolist() == [[10, 10, 1]]
