@@ -49,7 +49,7 @@ def run(overrides: tuple[str, ...]) -> Run:
             records = train(config)
     table = {(r.stage, r.metric, r.attribute): r.value for r in records if r.group is None}
     return {
-        stage: {name: float(table[stage, *key]) for name, key in FIGURES.items()}  # type: ignore[arg-type]
+        stage: {name: float(table[(stage, *key)]) for name, key in FIGURES.items()}  # type: ignore[arg-type]
         for stage in ("val", "test")
     }
 

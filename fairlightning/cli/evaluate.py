@@ -45,9 +45,9 @@ def main(arguments: Sequence[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_metrics(folder / "metrics.json", records)
     columns = {
-        "row": frame["row"] if "row" in frame else range(len(frame)),
-        "split": frame["split"] if "split" in frame else "test",
-        "member": frame["member"] if "member" in frame else 0,
+        "row": frame.get("row", pd.RangeIndex(len(frame))),
+        "split": frame.get("split", "test"),
+        "member": frame.get("member", 0),
         "score": frame[options.score],
         "target": frame[options.target],
         **{name: frame[name].astype("string") for name in sensitive},
