@@ -16,7 +16,7 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
-from fairlightning.data import BatchLoader, TabularDataModule
+from fairlightning.data import TabularDataModule
 from fairlightning.functional.rows import positive_scores
 from fairlightning.metrics import Record, tag
 from fairlightning.module import FairModule
@@ -115,9 +115,10 @@ def predictions(module: FairModule, data: TabularDataModule, split: str) -> pd.D
     batch = data.batch(split)
     network = module.network.eval()
     device = module.device
-    loader = BatchLoader(batch, data.eval_batch_size)
+    # Not a loader of the data module, which after a DDP training would give this rank's share.
+    chunks = zip(*(x.split(data.eval_batch_size) for x in batch.inputs), strict=True)
     with torch.inference_mode():
-        logits = [network(tuple(x.to(device) for x in part.inputs))[0] for part in loader]
+        logits = [network(tuple(x.to(device) for x in inputs))[0] for inputs in chunks]
     columns = {
         "row": batch.index.numpy(),
         "split": {"validation": "val"}.get(split, split),

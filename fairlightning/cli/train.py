@@ -78,9 +78,14 @@ def main(arguments: Sequence[str]) -> None:
     """Run Hydra on the arguments that follow `fairlightning train`."""
     quiet()
     OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
+    original = sys.argv
+
+    def job(config: DictConfig) -> None:
+        sys.argv = original  # with it Lightning starts the other processes of a DDP run
+        _job(config)
+
     sys.argv = ["fairlightning train", *arguments]
-    application = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")
-    application(_job)()
+    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(job)()
 
 
 def _job(config: DictConfig) -> None:

@@ -143,6 +143,32 @@ def test_multirun_sweeps_lambda_from_the_command_line(table, tmp_path):
     assert gaps[1] < gaps[0] / 2
 
 
+def test_two_processes_train_one_model_and_write_one_folder(table, tmp_path):
+    done = command(
+        "train",
+        "method=[adversarial,parity]",
+        "trainer=ddp",
+        "trainer.accelerator=cpu",
+        "trainer.devices=2",
+        "trainer.max_epochs=2",
+        "trainer.enable_progress_bar=false",
+        "dataset=table",
+        f"dataset.source={table}",
+        "dataset.target=label",
+        "dataset.positive=yes",
+        "dataset.sensitive=[sex]",
+        "dataset.batch_size=64",
+        "logger=none",
+        "run_dir=run",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    frame = read_predictions(tmp_path / "run" / "predictions.parquet")
+    assert len(frame) == 240
+    assert not frame.row.duplicated().any()
+    assert figures(read_metrics(tmp_path / "run" / "metrics.json"))
+
+
 def test_bad_input_is_one_clear_line(table, tmp_path):
     done = command("train", "dataset=table", cwd=tmp_path)
     assert done.returncode == 2
