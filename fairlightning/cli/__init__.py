@@ -36,6 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("command", choices=["train", "evaluate", "compare"], help=argparse.SUPPRESS)
     parser.add_argument("--version", action="version", version=_version())
+    if not arguments:
+        parser.print_help()
+        return 0
     command = parser.parse_args(arguments[:1]).command
     try:
         # Imported here: each command pays for what it needs, and help comes at once.

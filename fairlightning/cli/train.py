@@ -11,6 +11,7 @@ import hydra
 import lightning as L
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -92,8 +93,11 @@ def _job(config: DictConfig) -> None:
     try:
         _check_complete(config)
         train(config)
-    except FairlightningError as error:
-        print(f"fairlightning train: {error}", file=sys.stderr)
+    except (FairlightningError, InstantiationException) as error:
+        known = error.__cause__ if isinstance(error, InstantiationException) else error
+        if not isinstance(known, FairlightningError):
+            raise
+        print(f"fairlightning train: {known}", file=sys.stderr)
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise  # the sweep goes on with its next job and reports at the end
         sys.exit(2)

@@ -185,6 +185,10 @@ def test_bad_input_is_one_clear_line(table, tmp_path):
     assert done.returncode == 2
     assert "did you mean 'label'?" in done.stderr
     assert "Traceback" not in done.stderr
+    done = command("train", "schedule=exponential", "schedule.start=0", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "both greater than 0" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_folders_of_a_sweep_have_short_names():
