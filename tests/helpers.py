@@ -82,3 +82,15 @@ def quiet_trainer(tmp_path, **options):
         max_epochs=2,
     )
     return L.Trainer(**(defaults | options))
+
+
+def small_table(path):
+    """Overrides that name the columns of the table of `tests/cli`."""
+    return [
+        "dataset=table",
+        f"dataset.source={path}",
+        "dataset.target=label",
+        "dataset.positive=yes",
+        "dataset.sensitive=[sex]",
+        "dataset.batch_size=64",
+    ]

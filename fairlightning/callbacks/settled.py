@@ -18,32 +18,22 @@ def settled(trainer: L.Trainer) -> bool:
     return all(ramp.finished for ramp in ramps)
 
 
-class SettledEarlyStopping(EarlyStopping):
-    """Lightning's `EarlyStopping`, asleep until the ramps have finished."""
-
+class _AfterRamps(L.Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Check after the ramps only."""
         if settled(trainer):
             super().on_validation_end(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Check after the ramps only."""
         if settled(trainer):
             super().on_train_epoch_end(trainer, pl_module)
 
 
-class SettledCheckpoint(ModelCheckpoint):
+class SettledEarlyStopping(_AfterRamps, EarlyStopping):
+    """Lightning's `EarlyStopping`, asleep until the ramps have finished."""
+
+
+class SettledCheckpoint(_AfterRamps, ModelCheckpoint):
     """Lightning's `ModelCheckpoint`, asleep until the ramps have finished.
 
     For resuming a run keep a plain `ModelCheckpoint(filename="last")` beside it.
     """
-
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save after the ramps only."""
-        if settled(trainer):
-            super().on_validation_end(trainer, pl_module)
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save after the ramps only."""
-        if settled(trainer):
-            super().on_train_epoch_end(trainer, pl_module)

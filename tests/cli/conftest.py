@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import small_table
 from hydra import compose, initialize_config_dir
 
 from fairlightning.cli.build import conf_dir
@@ -27,12 +28,7 @@ def composed(tmp_path, table):
 
     def make(*overrides):
         fixed = [
-            "dataset=table",
-            f"dataset.source={table}",
-            "dataset.target=label",
-            "dataset.positive=yes",
-            "dataset.sensitive=[sex]",
-            "dataset.batch_size=64",
+            *small_table(table),
             "trainer.max_epochs=3",
             "trainer.accelerator=cpu",
             "trainer.enable_progress_bar=false",

@@ -6,6 +6,7 @@ from importlib.metadata import version
 import pandas as pd
 import pytest
 import torch
+from helpers import small_table
 from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
@@ -117,12 +118,7 @@ def test_multirun_sweeps_lambda_from_the_command_line(table, tmp_path):
         "-m",
         "method=parity",
         "method.strength=0.0,40.0",
-        "dataset=table",
-        f"dataset.source={table}",
-        "dataset.target=label",
-        "dataset.positive=yes",
-        "dataset.sensitive=[sex]",
-        "dataset.batch_size=64",
+        *small_table(table),
         "trainer.max_epochs=30",
         "optimizer.learning_rate=0.01",
         "trainer.enable_progress_bar=false",
@@ -152,12 +148,7 @@ def test_two_processes_train_one_model_and_write_one_folder(table, tmp_path):
         "trainer.devices=2",
         "trainer.max_epochs=2",
         "trainer.enable_progress_bar=false",
-        "dataset=table",
-        f"dataset.source={table}",
-        "dataset.target=label",
-        "dataset.positive=yes",
-        "dataset.sensitive=[sex]",
-        "dataset.batch_size=64",
+        *small_table(table),
         "logger=none",
         "run_dir=run",
         cwd=tmp_path,
