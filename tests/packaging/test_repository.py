@@ -26,7 +26,7 @@ PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 FOREIGN = re.compile(
     r"(?<![\w.~$})*:-])/(?:root|home|Users|work|opt|mnt|srv|workspace)/\w"
     r"|\b(?:pypi\.org|pythonhosted\.org|download\.pytorch\.org|conda\.anaconda\.org)\b"
-    r"|--(?:extra-)?index-url|--find-links"
+    r"|--(?:extra-)?index-url|--find-lin[k]s"
 )
 
 
