@@ -1,12 +1,15 @@
 """Every figure against fairlearn and scikit-learn, on random and on awkward rows."""
 
+from importlib.metadata import version
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from fairlearn import metrics as fairlearn
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from packaging.version import Version
 from sklearn import metrics as sklearn
 
 from fairlightning.groups import GroupSpec
@@ -99,6 +102,8 @@ def test_rates_are_those_of_fairlearn_and_sklearn(frame, threshold, weighted):
 @settings(max_examples=30, deadline=None)
 @given(tables(), st.booleans())
 def test_gaps_are_those_of_fairlearn(frame, weighted):
+    # Older ones get the weighted selection rate of a group of one row wrong.
+    assume(not weighted or Version(version("fairlearn")) >= Version("0.15"))
     records = records_of(frame, 0.5, weighted)
     frame = decided(frame, 0.5)
 
