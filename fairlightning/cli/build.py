@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import lightning as L
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from fairlightning.data import TabularDataModule
-from fairlightning.exceptions import SetupError
+from fairlightning.exceptions import DataError, SetupError
 from fairlightning.module import FairModule
 
 
@@ -30,12 +30,6 @@ def conf_dir() -> Path:
         expected="the folder conf of the repository or of the wheel",
         mend="reinstall fairlightning",
     )
-
-
-def plain(config: DictConfig, key: str) -> Any:
-    """A part of the configuration as plain Python values, which checkpoints can hold."""
-    node = config[key]
-    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
 def build_data(config: DictConfig) -> TabularDataModule:
@@ -80,3 +74,36 @@ def build_trainer(config: DictConfig) -> L.Trainer:
         config.trainer, callbacks=callbacks, logger=logger, _convert_="all"
     )
     return trainer
+
+
+def load_run(folder: str | Path) -> tuple[FairModule, TabularDataModule]:
+    """Bring back the model that a run chose, with the data that it was trained on.
+
+    Args:
+        folder: A run's folder, as `fairlightning train` writes it.
+
+    Returns:
+        The module in evaluation mode, whose `network` alone is the model to export, and the data
+        module, whose `encode` turns new rows into the network's inputs.
+
+    Raises:
+        DataError: If the folder lacks its configuration or checkpoints, or the data are gone.
+    """
+    folder = Path(folder)
+    config_path = folder / "config.yaml"
+    checkpoints = [folder / "checkpoints" / name for name in ("best.ckpt", "last.ckpt")]
+    found = [path for path in checkpoints if path.is_file()]
+    if not config_path.is_file() or not found:
+        raise DataError.of(
+            str(folder),
+            found="no config.yaml or no checkpoint",
+            expected="the folder of a finished run",
+            mend="name the folder that `fairlightning train` printed as Results",
+        )
+    config = OmegaConf.load(config_path)
+    assert isinstance(config, DictConfig)
+    data = build_data(config)
+    module = build_module(config, data)
+    state = torch.load(found[0], map_location="cpu", weights_only=True)["state_dict"]
+    module.load_state_dict(state)
+    return module.eval(), data

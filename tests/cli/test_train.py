@@ -11,7 +11,9 @@ from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
+from fairlightning.cli.build import load_run
 from fairlightning.cli.train import folder_name, train
+from fairlightning.exceptions import DataError
 from fairlightning.verification import evaluate, read_metrics, read_predictions
 
 
@@ -34,6 +36,18 @@ def test_run_folder_holds_what_it_should(composed, tmp_path):
     assert frame.score.between(0, 1).all()
     assert not frame.row.duplicated().any()
     assert figures(evaluate(frame, {"sex": ["f", "m"]})) == figures(records)
+
+
+def test_a_run_can_be_loaded_and_predicts_new_rows(composed, tmp_path, table):
+    train(composed("method=adversarial", "logger=none"))
+    module, data = load_run(tmp_path / "run")
+    frame = read_predictions(tmp_path / "run" / "predictions.parquet")
+    rows = pd.read_csv(table).iloc[frame.row].drop(columns=["label", "sex"])
+    with torch.no_grad():
+        scores = torch.sigmoid(module(data.encode(rows)).squeeze(1).double())
+    assert scores.tolist() == pytest.approx(frame.score.tolist(), abs=1e-6)
+    with pytest.raises(DataError, match="folder of a finished run"):
+        load_run(tmp_path)
 
 
 def test_several_methods_at_once_and_none_is_dropped(composed, tmp_path):
