@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from fairlightning.functional.rows import positive_scores
 from fairlightning.groups import GroupSpec
 from fairlightning.mixins import FairnessMixin
 from fairlightning.objectives import Objective, WeightedSum
@@ -76,8 +77,8 @@ class FairModule(FairnessMixin, L.LightningModule):
         return self._loss(batch)
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Probability of the positive class, `(N,)`."""
-        return torch.sigmoid(self(batch.inputs).squeeze(-1).float())
+        """Probability of the positive class, `(N,)` float64, as the metrics take it."""
+        return positive_scores(self(batch.inputs))
 
     def _loss(self, batch: Any) -> Tensor:
         logits, representation = self.network(batch.inputs)

@@ -23,7 +23,7 @@ class FairnessMixin:
         groups: The sensitive attributes, as `GroupSpec` or mapping of names to categories.
         strength: Multiplies the λ of every objective.
         combination: How terms become one loss; a weighted sum if None.
-        objectives: Further objectives by name, or functions that make them from the groups.
+        objectives: Further objectives by name.
 
     Raises:
         SetupError: When a class lists it to the right of `LightningModule`.

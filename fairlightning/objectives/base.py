@@ -43,12 +43,8 @@ def checked_step(step: Step, groups: GroupSpec) -> Step:
         ArgumentError: On a wrong shape, type or range. Off the CPU ranges are asserted on the
             device, without waiting for it.
     """
-    logits, target, sensitive, weight = (
-        step.logits,
-        step.target,
-        step.sensitive,
-        step.row_weight,
-    )
+    logits, target, sensitive = step.logits, step.target, step.sensitive
+    weight = step.row_weight
     rows = None if target is None else len(target)
     if logits is not None:
         logits = logits.unsqueeze(-1) if logits.ndim == 1 else logits
