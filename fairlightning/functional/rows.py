@@ -74,16 +74,27 @@ def check_target(target: Tensor, rows: int) -> Tensor:
         ArgumentError: If the shape or a label is another. Off the CPU labels are asserted on the
             device, without waiting for it.
     """
+    return check_labels(target, rows) == 1
+
+
+def check_labels(target: Tensor, rows: int) -> Tensor:
+    """Return the labels as `(N,)`, of the type they had; else as `check_target`."""
     target = check_column("target", target, rows)
-    positive = target == 1
-    if not _holds(target == positive):
+    if not _all_labels(target):
         raise ArgumentError.of(
             "target",
             found=f"labels from {target.min().item()} to {target.max().item()}",
             expected="0 or 1 in every row",
             mend="code the positive class as 1 and the other as 0",
         )
-    return positive
+    return target
+
+
+def _all_labels(target: Tensor) -> bool:
+    if target.dtype == torch.long and target.device.type == "cpu" and len(target):
+        low, high = target.aminmax()  # half the time of two comparisons, in every training step
+        return bool(low >= 0) and bool(high <= 1)
+    return _holds((target == 0) | (target == 1))
 
 
 def check_weight(weight: Tensor, rows: int) -> Tensor:

@@ -81,6 +81,7 @@ class Adversary(Objective):
         classes = torch.tensor([groups.sizes[axis] for axis in axes])
         # Attributes with fewer categories than the largest have classes that cannot occur.
         barred = torch.arange(int(classes.max())) >= classes.unsqueeze(1)
+        self._ragged = bool(barred.any())
         self.register_buffer("_barred", barred.float() * -1e9, persistent=False)
         label_features = 2 if criterion == "equalized_odds" else 0
         self.head = mlp_head(in_features + label_features, hidden, barred.numel())
@@ -105,13 +106,10 @@ class Adversary(Objective):
         truth = step.sensitive.index_select(1, self._axes)
         if self.criterion == "equal_opportunity":
             truth = torch.where(step.target.unsqueeze(1) == 1, truth, -1)
-        logits = guess.unflatten(-1, self._barred.shape) + self._barred
-        weight = (truth >= 0).to(logits.dtype)
-        if step.row_weight is not None:
-            weight = weight * step.row_weight.unsqueeze(1)
-        losses = (_row_cross_entropy(logits, truth) * weight).sum(-2)
-        rows = (weight > 0).sum(0).to(losses.dtype)
-        return torch.stack([losses, *(x.expand_as(losses) for x in (weight.sum(0), rows))], -2)
+        logits = guess.unflatten(-1, self._barred.shape)
+        if self._ragged:
+            logits = logits + self._barred
+        return _moments(_row_cross_entropy(logits, truth), truth >= 0, step.row_weight)
 
     def term(self, sums: Tensor) -> Term:
         """Mean cross-entropy over the attributes."""
@@ -122,9 +120,25 @@ class Adversary(Objective):
 
 
 def _row_cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
-    """Cross-entropy in nats: `(..., N, A, C)` and `(N, A)` → `(..., N, A)`; of class 0 for -1."""
-    index = truth.clamp_min(0).expand(logits.shape[:-1]).unsqueeze(-1)
-    return logits.logsumexp(-1) - logits.gather(-1, index).squeeze(-1)
+    """Cross-entropy in nats: `(..., N, A, C)` and `(N, A)` → `(..., N, A)`; 0 where truth is -1."""
+    rows = logits.shape[:-1]
+    flat = F.cross_entropy(
+        logits.flatten(0, -2), truth.expand(rows).flatten(), ignore_index=-1, reduction="none"
+    )
+    return flat.view(rows)
+
+
+def _moments(losses: Tensor, known: Tensor, row_weight: Tensor | None) -> Tensor:
+    """Summed loss, mass and number of rows: `(..., N, A)` and `(N, A)` → `(..., 3, A)`."""
+    if row_weight is None:
+        mass = rows = known.sum(0)
+    else:
+        weight = row_weight.unsqueeze(1)
+        losses = losses * weight
+        mass = (known * weight).sum(0)
+        rows = (known & (weight > 0)).sum(0)
+    total = losses.sum(-2)
+    return torch.stack([total, *(x.to(total.dtype).expand_as(total) for x in (mass, rows))], -2)
 
 
 def mlp_head(in_features: int, hidden: Sequence[int], out_features: int) -> nn.Sequential:

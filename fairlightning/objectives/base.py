@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fairlightning.exceptions import ArgumentError, MissingFieldError
-from fairlightning.functional.rows import check_target, check_weight
+from fairlightning.functional.rows import check_labels, check_weight
 from fairlightning.groups import GroupSpec
 
 
@@ -57,10 +57,7 @@ def checked_step(step: Step, groups: GroupSpec) -> Step:
                 mend="with two outputs pass logits[:, 1] - logits[:, 0]",
             )
     if target is not None and rows is not None:
-        positive = check_target(target, rows)
-        target = (
-            target if target.shape == (rows,) and target.dtype == torch.long else positive.long()
-        )
+        target = check_labels(target, rows).long()
     if weight is not None and rows is not None:
         weight = check_weight(weight, rows)
     if sensitive is not None:
