@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain, combinations, product
 from math import prod
 from typing import Any
 
@@ -99,9 +99,9 @@ class GroupSpec:
 
     @property
     def partitions(self) -> tuple[tuple[str, ...], ...]:
-        """Every attribute alone and, if there are several, the crossing of them all."""
-        single = tuple((name,) for name in self.names)
-        return (*single, self.names) if len(self.names) > 1 else single
+        """Every attribute alone, then all crossings of two, of three, up to that of all."""
+        orders = range(1, len(self.names) + 1)
+        return tuple(chain.from_iterable(combinations(self.names, order) for order in orders))
 
     def num_groups(self, partition: Sequence[str]) -> int:
         """Number of groups `G` of a partition."""

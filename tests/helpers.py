@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import lightning as L
 import torch
 from torch import nn
@@ -94,3 +97,14 @@ def small_table(path):
         "dataset.sensitive=[sex]",
         "dataset.batch_size=64",
     ]
+
+
+def command(*arguments, **options):
+    """Run `fairlightning` as a user does."""
+    return subprocess.run(
+        [sys.executable, "-m", "fairlightning", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        **options,
+    )

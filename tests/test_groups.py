@@ -12,6 +12,9 @@ SPEC = GroupSpec({"sex": ["Female", "Male"], "race": ["Black", "Other", "White"]
 
 def test_names_of_every_partition():
     assert SPEC.partitions == (("sex",), ("race",), ("sex", "race"))
+    three = GroupSpec({"a": "xy", "b": "xy", "c": "xy"})
+    crossings = (("a", "b"), ("a", "c"), ("b", "c"), ("a", "b", "c"))
+    assert three.partitions == (("a",), ("b",), ("c",), *crossings)
     assert SPEC.group_names(("race",)) == ["race=Black", "race=Other", "race=White"]
     crossed = SPEC.group_names(("sex", "race"))
     assert len(crossed) == SPEC.num_groups(("sex", "race")) == 6

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import lightning as L
+import torch
 
 from fairlightning.exceptions import SetupError
 from fairlightning.objectives import Fairness
@@ -25,6 +26,24 @@ def fairness_of(pl_module: L.LightningModule, callback: L.Callback) -> Fairness:
             mend=f"class {type(pl_module).__name__}(ParityMixin, LightningModule)",
         )
     return fairness
+
+
+def log_epoch(
+    trainer: L.Trainer, pl_module: L.LightningModule, metrics: Mapping[str, float]
+) -> None:
+    """Log figures of a whole epoch, which are the same on all ranks.
+
+    In `fit` it goes past `LightningModule.log`, which takes 0.4 ms for each figure, and a hundred
+    figures are nothing special; `validate` and `test` return what was logged by it.
+    """
+    if trainer.state.fn != "fit":
+        # The figures are of the whole epoch already, so that one "row" of each is right.
+        pl_module.log_dict(dict(metrics), sync_dist=trainer.world_size > 1, batch_size=1)
+    elif not trainer.sanity_checking:
+        figures = {name: torch.tensor(value) for name, value in metrics.items()}
+        trainer.callback_metrics.update(figures)
+        trainer.logged_metrics.update(figures)
+        log_to_all(trainer, {**metrics, "epoch": float(trainer.current_epoch)})
 
 
 def log_to_all(trainer: L.Trainer, metrics: Mapping[str, float]) -> None:

@@ -1,210 +1,232 @@
-"""Counts to figures: confusion tables per group, their rates, and how far the rates lie apart.
+"""Confusion tables of groups: rows counted by cell, label and decision.
 
-A *table* has the shape `(..., G, 2, 2)` and is indexed [group, target, decision]. Counts are int64.
-Where rows carry weights, a second table of the same shape, `mass`, holds their float64 sums: rates
-come from the mass, supports always from the counts.
+A table has the shape `(..., M, C, C)` and is indexed [cell, target, decision], for `M` cells (or
+`G` groups, once a partition is chosen) and `C` classes. What follows from it is in
+`functional.proportions` and `functional.criteria`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import prod
+from collections.abc import Callable, Sequence
+from functools import lru_cache, reduce
+from math import inf
+from operator import add
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from fairlightning.functional.parity import parity_gap
-from fairlightning.functional.rates import Rates, rates_from_sums
+from fairlightning.functional.counting import BLOCK, partition_sums, sum_by_cell, sum_by_code
 from fairlightning.groups import GroupSpec
 
+_NONE = torch.tensor(0)
 
-class Estimate(NamedTuple):
-    """A figure with the rows that carry it.
+
+class ConfusionTable(NamedTuple):
+    """Rows counted by cell, label and decision.
+
+    Rates come from the mass, supports from the counts, and the effective numbers of rows that
+    intervals need from mass and squares.
 
     Attributes:
-        value: `(...)` float64. Where the support is 0 the figure is not estimable, and the value
-            means nothing.
-        support: `(...)` int64 number of rows behind it; of a difference or ratio, the smallest
-            support among the groups that took part.
+        counts: `(..., M, C, C)` int64 number of rows.
+        mass: `(..., M, C, C)` float64 sum of row weights, 1 for each row without a weight.
+        square: `(..., M, C, C)` float64 sum of squared row weights.
+        undecided: `()` int64 number of rows whose score is NaN. They are among the counts (as not
+            selected, or as some class), so that figures mean nothing unless it is 0.
     """
 
-    value: Tensor
-    support: Tensor
+    counts: Tensor
+    mass: Tensor
+    square: Tensor
+    undecided: Tensor = _NONE
+
+    @classmethod
+    def of_counts(cls, counts: Tensor) -> ConfusionTable:
+        """Make a table of `(..., M, C, C)` numbers of rows, each of weight 1."""
+        mass = counts.double()
+        return cls(counts.long(), mass, mass)
+
+    @classmethod
+    def of_decisions(
+        cls,
+        decision: Tensor,
+        target: Tensor,
+        cell: Tensor,
+        num_cells: int,
+        *,
+        weight: Tensor | None = None,
+        num_classes: int = 2,
+    ) -> ConfusionTable:
+        """Count rows. Slots are fixed: an absent cell holds zeros.
+
+        Args:
+            decision: `(..., N)` decided class in `[0, C)`, or bool.
+            target: `(N,)` labels in `[0, C)`.
+            cell: `(N,)` int64 ids in `[0, num_cells)`, such as `GroupSpec.cell_ids` gives.
+            num_cells: Number of cells `M`.
+            weight: `(N,)` row weights ≥ 0.
+            num_classes: Number of classes `C`.
+
+        >>> one = torch.tensor([1, 1])
+        >>> ConfusionTable.of_decisions(torch.tensor([1, 0]), one, one, 2).counts.tolist()
+        [[[0, 0], [0, 0]], [[0, 0], [1, 1]]]
+        """
+        code = decision.to(torch.long).add(target.to(torch.long), alpha=num_classes)
+        code = code.add(cell, alpha=num_classes**2)
+        shape = (num_cells, num_classes, num_classes)
+        return cls._of_sums(sum_by_code(code, shape, _weights(weight)))
+
+    @classmethod
+    def of_scores(
+        cls,
+        score: Tensor,
+        positive: Tensor,
+        cell: Tensor,
+        num_cells: int,
+        *,
+        threshold: float,
+        weight: Tensor | None = None,
+    ) -> ConfusionTable:
+        """Count rows whose decision is `score >= threshold`.
+
+        Args:
+            score: `(..., N)` float64 probabilities of the positive class.
+            positive: `(N,)` bool labels.
+            cell: `(N,)` int64 ids in `[0, num_cells)`.
+            num_cells: Number of cells.
+            threshold: Score from which a row is selected.
+            weight: `(N,)` row weights ≥ 0.
+        """
+        table = cls.of_decisions(score >= threshold, positive, cell, num_cells, weight=weight)
+        return table._replace(undecided=score.isnan().sum())
+
+    @classmethod
+    def of_rows(
+        cls,
+        decision: Tensor,
+        target: Tensor,
+        sensitive: Tensor,
+        groups: GroupSpec,
+        *,
+        weight: Tensor | None = None,
+        num_classes: int = 2,
+    ) -> ConfusionTable:
+        """Count rows by their sensitive values, as `of_decisions` counts `GroupSpec.cell_ids`.
+
+        Args:
+            decision: `(N,)` decided class in `[0, C)`, or bool.
+            target: `(N,)` labels in `[0, C)`.
+            sensitive: `(N, A)` int64 codes, `-1` for unknown.
+            groups: The attributes.
+            weight: `(N,)` row weights ≥ 0.
+            num_classes: Number of classes `C`.
+        """
+        # One buffer for all blocks: new memory, page by page, costs more than counting.
+        buffer = torch.empty(min(BLOCK, len(target)), dtype=torch.long, device=target.device)
+        parts = []
+        for first in range(0, max(len(target), 1), BLOCK):
+            rows = slice(first, first + BLOCK)
+            label = target[rows].to(torch.long)
+            code = buffer[: len(label)].copy_(decision[rows]).add_(label, alpha=num_classes)
+            mass = _weights(None if weight is None else weight[rows])
+            parts.append(sum_by_cell(code, num_classes**2, sensitive[rows], groups, mass))
+        sums = (reduce(add, tables) for tables in zip(*parts, strict=True))
+        return cls._of_sums([table.view(-1, num_classes, num_classes) for table in sums])
+
+    @classmethod
+    def _of_sums(cls, sums: Sequence[Tensor]) -> ConfusionTable:
+        return cls(*sums) if len(sums) > 1 else cls.of_counts(sums[0])
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes `C`."""
+        return self.counts.shape[-1]
+
+    def partition(self, groups: GroupSpec, partition: Sequence[str]) -> ConfusionTable:
+        """Sum cells to the groups `(..., G, C, C)` of a partition; see `partition_sums`.
+
+        Raises:
+            ArgumentError: If the partition names no attribute or one that does not exist.
+        """
+        return self._map(lambda table: partition_sums(table, groups, partition))
+
+    def pooled(self) -> ConfusionTable:
+        """Make one group `(..., 1, C, C)` of all cells, unknown ones included if there are any."""
+        return self._map(lambda table: table.sum(-3, keepdim=True))
+
+    def one_vs_rest(self) -> ConfusionTable:
+        """Set every class against all others: `(..., C, M, 2, 2)`, for the rates of each class.
+
+        >>> table = ConfusionTable.of_counts(torch.tensor([[[3, 1, 0], [0, 2, 0], [0, 0, 4]]]))
+        >>> table.one_vs_rest().counts[1, 0].tolist()  # class 1: [[TN, FP], [FN, TP]]
+        [[7, 1], [0, 2]]
+        """
+        return self._map(_one_vs_rest)
+
+    def agreement(self) -> ConfusionTable:
+        """Judge rows as wrong or right: `(..., M, 2, 2)`, all of label 1 and selected where right.
+
+        Every binary rate over all rows, and every criterion of it, thereby speaks of the accuracy
+        of any number of classes.
+        """
+        return self._map(_agreement)
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> ConfusionTable:
+        return ConfusionTable(
+            change(self.counts), change(self.mass), change(self.square), self.undecided
+        )
 
 
-def group_confusion(
-    decision: Tensor,
-    target: Tensor,
-    cell: Tensor,
-    num_cells: int,
-    weight: Tensor | None = None,
-) -> Tensor:
-    """Count rows by cell, label and decision. Slots are fixed: an absent cell holds zeros.
+@lru_cache(maxsize=64)
+def decision_logit(threshold: float, dtype: torch.dtype = torch.float32) -> float:
+    """Smallest logit whose probability, computed in float64, is at least the threshold.
+
+    Comparing logits with it gives the decisions of `sigmoid(logit.double()) >= threshold` without
+    the sigmoid of any row (float64 logits apart that lie within its rounding).
 
     Args:
-        decision: `(..., N)` bool, or 0/1.
-        target: `(N,)` labels in {0, 1}.
-        cell: `(N,)` int64 ids in `[0, num_cells)`, such as `GroupSpec.cell_ids` gives.
-        num_cells: Number of cells `M`.
-        weight: `(N,)` row weights ≥ 0.
+        threshold: Probability strictly between 0 and 1.
+        dtype: `torch.float32` or `torch.float64`, the type of the logits to compare.
 
-    Returns:
-        `(..., M, 2, 2)`: int64 counts, or float64 sums of the weights where they are given.
-
-    >>> group_confusion(torch.tensor([1, 0]), torch.tensor([1, 1]), torch.tensor([1, 1]), 2)
-    tensor([[[0, 0],
-             [0, 0]],
-    <BLANKLINE>
-            [[0, 0],
-             [1, 1]]])
+    >>> decision_logit(0.5) <= 0 < decision_logit(0.5 + 1e-9)
+    True
     """
-    batch = decision.shape[:-1]
-    models, slots = prod(batch), 4 * num_cells
-    code = decision.long().add(target.long(), alpha=2).add(cell, alpha=4)
-    if batch:
-        first = slots * torch.arange(models, device=code.device)
-        code = code + first.view(*batch, 1)
-    mass = None if weight is None else weight.double().expand(code.shape).flatten()
-    counts = torch.bincount(code.flatten(), mass, minlength=models * slots)
-    return counts.view(*batch, num_cells, 2, 2)
+    low, high = -1e3, 1e3  # below and at the threshold, whatever it is
+    while low < (middle := (low + high) / 2) < high:
+        if torch.sigmoid(torch.tensor(middle, dtype=torch.float64)) >= threshold:
+            high = middle
+        else:
+            low = middle
+    if dtype == torch.float64:
+        return high
+    nearest = np.float32(high)
+    # As Python floats: numpy would round `high` to float32 before comparing.
+    return float(nearest if float(nearest) >= high else np.nextafter(nearest, np.float32(inf)))
 
 
-def partition_confusion(table: Tensor, groups: GroupSpec, partition: Sequence[str]) -> Tensor:
-    """Sum a table of cells to the groups of a partition.
-
-    Rows whose value is unknown for one of the named attributes are left out; what the other
-    attributes say, unknown included, does not matter. The rows left out number
-    `table.sum() - partition_confusion(table, ...).sum()`.
-
-    Args:
-        table: `(..., num_cells, 2, 2)` counted by `GroupSpec.cell_ids`.
-        groups: The attributes whose cells were counted.
-        partition: Names of the attributes whose groups or intersections are meant.
-
-    Returns:
-        `(..., G, 2, 2)` table, groups in the order of `GroupSpec.group_names`.
-
-    Raises:
-        ArgumentError: If the partition names no attribute or one that does not exist.
-    """
-    axes = groups.axes(partition)
-    batch = table.shape[:-3]
-    first = len(batch)
-    spread = table.view(*batch, *(size + 1 for size in groups.sizes), 2, 2)
-    spread = spread.movedim([first + axis for axis in axes], list(range(first, first + len(axes))))
-    for position, axis in enumerate(axes):
-        # The last slot of every attribute counts its unknown values.
-        spread = spread.narrow(first + position, 0, groups.sizes[axis])
-    return spread.reshape(*batch, groups.num_groups(partition), -1, 2, 2).sum(-3)
+def _weights(weight: Tensor | None) -> list[Tensor | None]:
+    if weight is None:
+        return [None]
+    weight = weight.double()
+    return [None, weight, weight.square()]
 
 
-def selection_rate(counts: Tensor, mass: Tensor | None = None) -> Rates:
-    """P(decision = 1) of every group, over all of its rows.
-
-    Args:
-        counts: `(..., G, 2, 2)` int64 table.
-        mass: `(..., G, 2, 2)` float64 sums of row weights; the counts where rows are not weighted.
-
-    Returns:
-        `(..., G)` float64 rate and int64 support. A group whose rows have no mass has support 0.
-
-    >>> selection_rate(torch.tensor([[[2, 1], [0, 1]], [[0, 0], [0, 0]]]))
-    Rates(rate=tensor([0.5000, 0.5000], dtype=torch.float64), support=tensor([4, 0]))
-    """
-    mass = counts if mass is None else mass
-    return _rates(mass[..., 1].sum(-1), mass.sum((-2, -1)), counts.sum((-2, -1)))
+def _one_vs_rest(table: Tensor) -> Tensor:
+    hit = table.diagonal(dim1=-2, dim2=-1)
+    missed, alarm = table.sum(-1) - hit, table.sum(-2) - hit
+    rest = table.sum((-2, -1)).unsqueeze(-1) - hit - missed - alarm
+    return _two_by_two(rest, alarm, missed, hit).movedim(-3, -4)
 
 
-def true_positive_rate(counts: Tensor, mass: Tensor | None = None) -> Rates:
-    """P(decision = 1 | target = 1) of every group, over its positives; see `selection_rate`."""
-    mass = counts if mass is None else mass
-    return _rates(mass[..., 1, 1], mass[..., 1, :].sum(-1), counts[..., 1, :].sum(-1))
+def _agreement(table: Tensor) -> Tensor:
+    right = table.diagonal(dim1=-2, dim2=-1).sum(-1)
+    wrong = table.sum((-2, -1)) - right
+    none = torch.zeros_like(right)
+    return _two_by_two(none, none, wrong, right)
 
 
-def false_positive_rate(counts: Tensor, mass: Tensor | None = None) -> Rates:
-    """P(decision = 1 | target = 0) of every group, over its negatives; see `selection_rate`."""
-    mass = counts if mass is None else mass
-    return _rates(mass[..., 0, 1], mass[..., 0, :].sum(-1), counts[..., 0, :].sum(-1))
-
-
-def accuracy(counts: Tensor, mass: Tensor | None = None) -> Rates:
-    """P(decision = target) of every group, over all of its rows; see `selection_rate`."""
-    mass = counts if mass is None else mass
-    right = mass[..., 0, 0] + mass[..., 1, 1]
-    return _rates(right, mass.sum((-2, -1)), counts.sum((-2, -1)))
-
-
-def f1_score(counts: Tensor, mass: Tensor | None = None) -> Rates:
-    """F1 of the positive class of every group: 2·TP / (2·TP + FP + FN).
-
-    Its support is all rows of the group, and 0 where nothing is positive and nothing selected:
-    there F1 is 0/0. Arguments and result are those of `selection_rate`.
-    """
-    mass = counts if mass is None else mass
-    hits = 2 * mass[..., 1, 1]
-    return _rates(hits, hits + mass[..., 0, 1] + mass[..., 1, 0], counts.sum((-2, -1)))
-
-
-def demographic_parity_difference(counts: Tensor, mass: Tensor | None = None) -> Estimate:
-    """Largest difference between the selection rates of two groups, as fairlearn defines it.
-
-    Args:
-        counts: `(..., G, 2, 2)` int64 table.
-        mass: `(..., G, 2, 2)` float64 sums of row weights; the counts where rows are not weighted.
-
-    Returns:
-        `(...)` difference in [0, 1] and its support; not estimable with fewer than two groups.
-    """
-    return _difference(selection_rate(counts, mass))
-
-
-def demographic_parity_ratio(counts: Tensor, mass: Tensor | None = None) -> Estimate:
-    """Smallest selection rate of a group divided by the largest, in [0, 1].
-
-    Groups without rows take no part. Not estimable with fewer than two groups, and where nobody is
-    selected (0/0). See `demographic_parity_difference` for arguments and result.
-    """
-    rates = selection_rate(counts, mass)
-    # Absent groups hold the pooled rate, which lies between the others.
-    low, high = rates.rate.aminmax(dim=-1)
-    estimable = high > 0
-    support = torch.where(estimable, _least_support(rates), 0)
-    return Estimate(low / torch.where(estimable, high, 1.0), support)
-
-
-def equal_opportunity_difference(counts: Tensor, mass: Tensor | None = None) -> Estimate:
-    """Largest difference between the true positive rates of two groups.
-
-    Groups without positives take no part. See `demographic_parity_difference`.
-    """
-    return _difference(true_positive_rate(counts, mass))
-
-
-def equalized_odds_difference(counts: Tensor, mass: Tensor | None = None) -> Estimate:
-    """The larger of the differences in true positive rate and in false positive rate.
-
-    Not estimable unless both are: one alone would only bound it from below. See
-    `demographic_parity_difference`.
-    """
-    return _difference(true_positive_rate(counts, mass), false_positive_rate(counts, mass))
-
-
-def _rates(total: Tensor, mass: Tensor, support: Tensor) -> Rates:
-    # Rows that all weigh 0 say nothing: their group counts as absent.
-    support = torch.where(mass > 0, support, 0)
-    return rates_from_sums(total.double(), mass.double(), support)
-
-
-def _difference(*conditions: Rates) -> Estimate:
-    rates = Rates(
-        torch.stack([rates.rate for rates in conditions], dim=-2),
-        torch.stack([rates.support for rates in conditions], dim=-2),
-    )
-    return Estimate(parity_gap(rates, "max"), _least_support(rates).amin(-1))
-
-
-def _least_support(rates: Rates) -> Tensor:
-    # (..., G) → (...); 0 where fewer than two groups can be compared.
-    least = torch.where(rates.present, rates.support, torch.iinfo(torch.int64).max).amin(-1)
-    return torch.where(rates.present.sum(-1) > 1, least, 0)
+def _two_by_two(*entries: Tensor) -> Tensor:
+    table = torch.stack(entries, dim=-1)
+    return table.view(*table.shape[:-1], 2, 2)

@@ -1,9 +1,12 @@
 """Metrics: one count table per stage, the figures that follow from it, and their records."""
 
+from fairlightning.functional.confusion import ConfusionTable
+from fairlightning.functional.ranking import auroc
 from fairlightning.functional.rows import positive_scores
-from fairlightning.metrics.confusion import ConfusionTable, GroupConfusion
+from fairlightning.functional.score_histogram import ScoreTable
+from fairlightning.metrics.confusion import GroupConfusion
 from fairlightning.metrics.fairness import FairnessMetrics, fairness_records
-from fairlightning.metrics.ranking import AUROC, auroc
+from fairlightning.metrics.ranking import AUROC, GroupAUROC
 from fairlightning.metrics.records import (
     SMALL_SUPPORT,
     STAGES,
@@ -16,23 +19,45 @@ from fairlightning.metrics.records import (
     signed,
     tag,
 )
+from fairlightning.metrics.scores import GroupScores
+from fairlightning.metrics.stage import INTERVALS, Intervals, StageMetrics
+from fairlightning.metrics.tables import GAP_METRICS, GROUP_METRICS, OVERALL_METRICS, GroupTables
+from fairlightning.metrics.tasks import TASKS, Task, stage_metrics, task_of
+from fairlightning.metrics.verdicts import DECIDABLE, GapVerdict, gap_verdict
 
 __all__ = [
     "AUROC",
+    "DECIDABLE",
+    "GAP_METRICS",
+    "GROUP_METRICS",
+    "INTERVALS",
+    "OVERALL_METRICS",
     "SMALL_SUPPORT",
     "STAGES",
     "SUPPORT",
+    "TASKS",
     "Change",
     "ConfusionTable",
     "FairnessMetrics",
+    "GapVerdict",
+    "GroupAUROC",
     "GroupConfusion",
+    "GroupScores",
+    "GroupTables",
+    "Intervals",
     "Key",
     "Record",
+    "ScoreTable",
+    "StageMetrics",
+    "Task",
     "auroc",
     "fairness_records",
+    "gap_verdict",
     "higher_is_better",
     "positive_scores",
     "readable",
     "signed",
+    "stage_metrics",
     "tag",
+    "task_of",
 ]

@@ -1,50 +1,25 @@
-"""All figures of one stage: from logits batch by batch, or from tables already counted."""
+"""All figures of a binary classifier: from logits batch by batch, or from tables counted."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from math import isnan
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
-from torch import Tensor, nn
-
-from fairlightning.exceptions import FairnessWarning, check_choice
-from fairlightning.functional import confusion as fn
+from fairlightning.exceptions import FairnessWarning
+from fairlightning.functional.intervals import Interval
 from fairlightning.functional.rates import Rates
 from fairlightning.groups import GroupSpec
-from fairlightning.metrics.confusion import ConfusionTable, GroupConfusion
-from fairlightning.metrics.ranking import AUROC
-from fairlightning.metrics.records import STAGES, SUPPORT, Record
-
-OVERALL: dict[str, Callable[[Tensor, Tensor], Rates]] = {
-    "accuracy": fn.accuracy,
-    "f1": fn.f1_score,
-    "selection_rate": fn.selection_rate,
-}
-"""Figures over all rows, beside the AUROC."""
-
-CRITERIA: dict[str, Callable[[Tensor, Tensor], fn.Estimate]] = {
-    "demographic_parity_difference": fn.demographic_parity_difference,
-    "demographic_parity_ratio": fn.demographic_parity_ratio,
-    "equal_opportunity_difference": fn.equal_opportunity_difference,
-    "equalized_odds_difference": fn.equalized_odds_difference,
-}
-"""Figures over the groups of a partition."""
-
-GROUP_RATES: dict[str, Callable[[Tensor, Tensor], Rates]] = {
-    "selection_rate": fn.selection_rate,
-    "true_positive_rate": fn.true_positive_rate,
-    "false_positive_rate": fn.false_positive_rate,
-    "accuracy": fn.accuracy,
-}
-"""Figures of every single group."""
+from fairlightning.metrics.confusion import GroupConfusion
+from fairlightning.metrics.intervals import gap_intervals, group_intervals
+from fairlightning.metrics.records import SUPPORT, Key, Record
+from fairlightning.metrics.scores import GroupScores
+from fairlightning.metrics.stage import Intervals, StageMetrics, figure_records, unknown_record
+from fairlightning.metrics.tables import GROUP_METRICS, OVERALL_METRICS, GroupTables
 
 
-class FairnessMetrics(nn.Module):
-    """Performance and fairness of a binary classifier over one stage.
-
-    Feed it every batch, compute at the end of the epoch, then reset. Under distributed training
-    `compute` gathers the counts and rows of all processes, so that every process must call it.
+class FairnessMetrics(StageMetrics):
+    """Performance and fairness of a binary classifier over one stage; see `StageMetrics`.
 
     Args:
         groups: Sensitive attributes and their categories.
@@ -61,52 +36,46 @@ class FairnessMetrics(nn.Module):
         stage: str,
         threshold: float = 0.5,
     ) -> None:
-        super().__init__()
-        self.stage = check_choice("stage", stage, STAGES)
-        self.confusion = GroupConfusion(groups, threshold)
-        self.auroc = AUROC()
+        spec = GroupSpec.of(groups)
+        confusion = GroupConfusion(spec, threshold)
+        super().__init__(spec, stage, confusion=confusion, scores=GroupScores(spec))
 
-    def update(
-        self, logits: Tensor, target: Tensor, sensitive: Tensor, weight: Tensor | None = None
-    ) -> None:
-        """Take in the rows of a batch; see `GroupConfusion.update`."""
-        self.confusion.update(logits, target, sensitive, weight)
-        self.auroc.update(logits, target, weight)
+    def _tables(self, computed: list[Any]) -> GroupTables:
+        return GroupTables(*computed)
 
-    def compute(self) -> list[Record]:
-        """Return the records of all rows so far; see `fairness_records`."""
-        table = self.confusion.compute()
-        return fairness_records(self.stage, self.confusion.groups, table, self.auroc.compute())
-
-    def reset(self) -> None:
-        """Forget all rows."""
-        self.confusion.reset()
-        self.auroc.reset()
+    def _records(self, tables: GroupTables, intervals: Intervals | None) -> list[Record]:
+        return fairness_records(self.stage, self.groups, tables, intervals=intervals)
 
 
 def fairness_records(
-    stage: str, groups: GroupSpec, table: ConfusionTable, auroc: Tensor
+    stage: str,
+    groups: GroupSpec,
+    tables: GroupTables,
+    *,
+    intervals: Intervals | None = None,
 ) -> list[Record]:
     """Turn counts into records, always the same keys in the same order.
 
-    First the figures over all rows (`OVERALL` and `auroc`). Then for every partition of the groups
-    its criteria (`CRITERIA`); the number of its rows of unknown group, as metric `support` of the
-    group `"<attribute>=unknown"`; and the rates of each of its groups (`GROUP_RATES`).
+    First the figures over all rows (`OVERALL_METRICS`). Then for every partition of the groups its
+    gaps (`GAP_METRICS`); the number of its rows of unknown group, as metric `support` of the group
+    `"<attribute>=unknown"`; and the figures of each of its groups (`GROUP_METRICS`).
 
     Args:
         stage: Stage that the records are of.
         groups: The attributes whose cells were counted.
-        table: Counts of all rows.
-        auroc: `()` area under the ROC curve, NaN where it is not estimable.
+        tables: Counts of all rows, by cell.
+        intervals: Give each figure its interval, which takes some 20 ms for each group.
 
     Returns:
-        The records. A value is None where it is not estimable. If the score of any row is NaN, all
-        are None but the counts, with a `FairnessWarning`: such a row is neither selected nor not.
+        The records. A value is None where it is not estimable, a limit where it is not known. If
+        the score of any row is NaN, all are None but the counts, with a `FairnessWarning`: such a
+        row is neither selected nor not.
     """
-    records = list(_overall(stage, table, auroc.item()))
+    undecided = int(tables.confusion.undecided)
+    how = None if undecided else intervals
+    records = list(_overall(stage, tables, how))
     for partition in groups.partitions:
-        records += _of_partition(stage, groups, partition, table)
-    undecided = int(table.undecided)
+        records += _of_partition(stage, groups, partition, tables, how)
     if undecided:
         warnings.warn(
             f"{stage}: {undecided:,} rows have the score NaN, so that no rate can be estimated. "
@@ -118,44 +87,36 @@ def fairness_records(
     return records
 
 
-def _overall(stage: str, table: ConfusionTable, auroc: float) -> Iterator[Record]:
+def _overall(stage: str, tables: GroupTables, how: Intervals | None) -> Iterator[Record]:
     # One group of all rows, whatever is known of their groups.
-    counts, mass = table.counts.sum(0, keepdim=True), table.mass.sum(0, keepdim=True)
-    for metric, rate in OVERALL.items():
-        value, support = rate(counts, mass)
-        yield _record(stage, metric, value.item(), int(support))
-    rows = 0 if isnan(auroc) else int(counts.sum())
-    yield _record(stage, "auroc", auroc, rows)
+    pooled = tables.pooled()
+    rates = pooled.rates()
+    intervals = {} if how is None else group_intervals(pooled, level=how.level, seed=how.seed)
+    for metric in OVERALL_METRICS:
+        yield from figure_records(Key(stage, metric, None, None), [None], rates[metric], intervals)
 
 
 def _of_partition(
-    stage: str, groups: GroupSpec, partition: Sequence[str], table: ConfusionTable
+    stage: str,
+    groups: GroupSpec,
+    partition: Sequence[str],
+    tables: GroupTables,
+    how: Intervals | None,
 ) -> Iterator[Record]:
     attribute = " & ".join(partition)
-    counts = fn.partition_confusion(table.counts, groups, partition)
-    mass = fn.partition_confusion(table.mass, groups, partition)
-    for metric, criterion in CRITERIA.items():
-        value, support = criterion(counts, mass)
-        yield _record(stage, metric, value.item(), int(support), attribute)
-    unknown = int(table.counts.sum() - counts.sum())
-    yield Record(
-        stage, SUPPORT, attribute, f"{attribute}=unknown", float(unknown), None, None, unknown
-    )
+    of_groups = tables.partition(groups, partition)
+    rates = of_groups.rates()
+    intervals: dict[str, Interval] = {}
+    of_gaps: dict[str, Interval] = {}
+    if how is not None:
+        intervals = group_intervals(of_groups, level=how.level, seed=how.seed)
+        of_gaps = gap_intervals(of_groups, rates, intervals, level=how.level)
+    for metric, gap in of_groups.gaps(rates).items():
+        key = Key(stage, metric, attribute, None)
+        yield from figure_records(key, [None], Rates(*gap), of_gaps)
+    rows = tables.confusion.counts.sum() - of_groups.confusion.counts.sum()
+    yield unknown_record(stage, attribute, int(rows))
     names = groups.group_names(partition)
-    for metric, rate in GROUP_RATES.items():
-        rates = rate(counts, mass)
-        for group, value, support in zip(
-            names, rates.rate.tolist(), rates.support.tolist(), strict=True
-        ):
-            yield _record(stage, metric, value, support, attribute, group)
-
-
-def _record(
-    stage: str,
-    metric: str,
-    value: float,
-    support: int,
-    attribute: str | None = None,
-    group: str | None = None,
-) -> Record:
-    return Record(stage, metric, attribute, group, value if support else None, None, None, support)
+    for metric in GROUP_METRICS:
+        key = Key(stage, metric, attribute, None)
+        yield from figure_records(key, names, rates[metric], intervals)

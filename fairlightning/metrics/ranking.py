@@ -1,13 +1,16 @@
-"""How well scores rank: the area under the ROC curve."""
+"""How well scores rank, exactly: metrics that keep a few bytes of every row."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 from torchmetrics.utilities.data import dim_zero_cat
 
+from fairlightning.exceptions import ArgumentError
+from fairlightning.functional.ranking import GroupRanking, auroc, group_auroc
 from fairlightning.functional.rows import (
     binary_logits,
     check_column,
@@ -15,41 +18,41 @@ from fairlightning.functional.rows import (
     check_weight,
     positive_scores,
 )
+from fairlightning.groups import GroupSpec
 from fairlightning.metrics.base import ExactMetric
 
 
-def auroc(score: Tensor, positive: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Area under the ROC curve: P(a positive scores above a negative), ties counting half.
+class _Rows(ExactMetric):
+    """Keep columns of every row in float32, over all batches and processes."""
 
-    Args:
-        score: `(N,)` scores.
-        positive: `(N,)` bool labels.
-        weight: `(N,)` row weights ≥ 0.
+    num_columns: int
+    rows: list[Tensor]
 
-    Returns:
-        `()` float64 in [0, 1]; NaN where it is not estimable: with one class only, or NaN scores.
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state("rows", [], dist_reduce_fx="cat")
 
-    >>> auroc(torch.tensor([0.1, 0.4, 0.4]), torch.tensor([False, False, True])).item()
-    0.75
-    """
-    score, order = score.sort(descending=True)
-    positive = positive[order]
-    mass = torch.ones_like(score) if weight is None else weight[order]
-    # One corner of the curve after each run of equal scores.
-    corner = torch.ones_like(positive)
-    corner[:-1] = score[1:] != score[:-1]
-    hits, alarms = (
-        torch.cat([mass.new_zeros(1).double(), total[corner]])
-        for total in (
-            torch.where(positive, mass, 0).cumsum(0, dtype=torch.float64),
-            torch.where(positive, 0, mass).cumsum(0, dtype=torch.float64),
-        )
-    )
-    area = torch.trapezoid(hits, alarms) / (hits[-1] * alarms[-1])
-    return torch.where(score.isnan().any(), torch.nan, area)
+    def _keep(self, *columns: Tensor) -> None:
+        # Flat, since a process without rows sends an empty tensor of one dimension.
+        self.rows.append(torch.stack([each.float() for each in columns], dim=1).flatten())
+
+    def _columns(self) -> tuple[Tensor, ...]:
+        rows = dim_zero_cat(self.rows) if len(self.rows) else torch.empty(0, device=self.device)
+        return rows.view(-1, self.num_columns).unbind(1)
+
+    @staticmethod
+    def _checked(
+        logits: Tensor, target: Tensor, weight: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        logits = binary_logits(logits)
+        size = len(logits)
+        mass = torch.ones_like(logits)
+        if weight is not None:
+            mass = check_column("weight", weight.detach(), size)
+        return logits, check_column("target", target, size), mass
 
 
-class AUROC(ExactMetric):
+class AUROC(_Rows):
     """Area under the ROC curve of logits, over all rows, batches and processes.
 
     It keeps 12 bytes a row, logits and weights in float32. Unlike torchmetrics' `BinaryAUROC` it
@@ -61,12 +64,7 @@ class AUROC(ExactMetric):
     """
 
     higher_is_better = True
-
-    rows: list[Tensor]
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.add_state("rows", [], dist_reduce_fx="cat")
+    num_columns = 3
 
     def update(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> None:
         """Keep the rows of a batch.
@@ -79,14 +77,7 @@ class AUROC(ExactMetric):
         Raises:
             ArgumentError: If a shape cannot be used; labels and weights are checked by `compute`.
         """
-        logit = binary_logits(logits).float()
-        size = len(logit)
-        positive = check_column("target", target, size).float()
-        mass = torch.ones_like(logit)
-        if weight is not None:
-            mass = check_column("weight", weight.detach(), size).float()
-        # Flat, since a process without rows sends an empty tensor of one dimension.
-        self.rows.append(torch.stack([logit, positive, mass], dim=1).flatten())
+        self._keep(*self._checked(logits, target, weight))
 
     def compute(self) -> Tensor:
         """Return the area, `()` float64; NaN where it is not estimable.
@@ -94,7 +85,66 @@ class AUROC(ExactMetric):
         Raises:
             ArgumentError: If a label is not 0 or 1, or a weight negative or NaN.
         """
-        rows = dim_zero_cat(self.rows) if len(self.rows) else torch.empty(0, device=self.device)
-        logit, target, mass = rows.view(-1, 3).unbind(1)
+        logit, target, mass = self._columns()
         size = len(logit)
         return auroc(positive_scores(logit), check_target(target, size), check_weight(mass, size))
+
+
+class GroupAUROC(_Rows):
+    """Exact areas under the ROC curve of all groups, within and across them.
+
+    It keeps 12 bytes a row and 4 for each attribute; `GroupScores` has the same areas, within a
+    stated error, from a state that does not grow. A million rows in 200 groups take half a
+    second to compute.
+
+    Args:
+        groups: Sensitive attributes and their categories.
+        **kwargs: Passed on to `torchmetrics.Metric`.
+
+    Raises:
+        ArgumentError: If the groups cannot be used.
+    """
+
+    higher_is_better = True
+
+    def __init__(self, groups: GroupSpec | Mapping[str, Iterable[object]], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.groups = GroupSpec.of(groups)
+        self.num_columns = 3 + len(self.groups.names)
+
+    def update(
+        self, logits: Tensor, target: Tensor, sensitive: Tensor, weight: Tensor | None = None
+    ) -> None:
+        """Keep the rows of a batch; arguments and errors are those of `GroupConfusion.update`."""
+        columns = self._checked(logits, target, weight)
+        sensitive = self.groups.check(sensitive, len(columns[0]))
+        self._keep(*columns, *sensitive.unbind(1))
+
+    def compute(self) -> dict[tuple[str, ...], GroupRanking]:
+        """Return the areas of the groups of every partition.
+
+        Raises:
+            ArgumentError: If a logit is NaN, a label is not 0 or 1, or a weight negative or NaN.
+        """
+        logit, target, mass, *codes = self._columns()
+        size = len(logit)
+        if logit.isnan().any():
+            raise ArgumentError.of(
+                "logits",
+                found=f"{int(logit.isnan().sum()):,} rows of NaN",
+                expected="numbers, since NaN has no place in a ranking",
+                mend="look for the step at which the loss became NaN",
+            )
+        score = positive_scores(logit)
+        positive, mass = check_target(target, size), check_weight(mass, size)
+        sensitive = torch.stack(codes, dim=1).long()
+        return {
+            partition: group_auroc(
+                score,
+                positive,
+                self.groups.group_ids(sensitive, partition),
+                self.groups.num_groups(partition),
+                mass,
+            )
+            for partition in self.groups.partitions
+        }

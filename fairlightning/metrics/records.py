@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from fairlightning.functional.proportions import PROPORTIONS
+
 STAGES = ("train", "val", "test")
 """Stages of a run, as records and log tags name them."""
 
@@ -14,8 +16,21 @@ SUPPORT = "support"
 SMALL_SUPPORT = 30
 """Below so many rows a figure is marked wherever it is shown: chance alone moves it widely."""
 
-_HIGHER_IS_BETTER = {"accuracy": True, "f1": True, "auroc": True}
-_NAMES = {"auroc": "AUROC", "f1": "F1"}
+_HIGHER_IS_BETTER = {
+    **{name: proportion.higher_is_better for name, proportion in PROPORTIONS.items()},
+    **dict.fromkeys(("f1", "balanced_accuracy", "auroc", "auroc_bpsn", "auroc_bnsp"), True),
+    **dict.fromkeys(("brier", "calibration_error"), False),
+}
+_NAMES = {
+    "auroc": "AUROC",
+    "auroc_bpsn": "AUROC (BPSN)",
+    "auroc_bnsp": "AUROC (BNSP)",
+    "auroc_difference": "AUROC difference",
+    "brier": "Brier score",
+    "equalized_odds_sum_difference": "equalized-odds difference (sum)",
+    "f1": "F1",
+    "worst_group_accuracy": "worst-group accuracy",
+}
 
 
 class Key(NamedTuple):
@@ -117,7 +132,9 @@ def higher_is_better(metric: str) -> bool | None:
     """
     if metric.endswith("_difference"):
         return False
-    return True if metric.endswith("_ratio") else _HIGHER_IS_BETTER.get(metric)
+    if metric.endswith("_ratio") or metric.startswith("worst_group_"):
+        return True
+    return _HIGHER_IS_BETTER.get(metric)
 
 
 def readable(metric: str) -> str:
@@ -126,10 +143,12 @@ def readable(metric: str) -> str:
     >>> readable("equal_opportunity_difference"), readable("auroc")
     ('equal-opportunity difference', 'AUROC')
     """
+    if metric in _NAMES:
+        return _NAMES[metric]
     criterion, _, kind = metric.rpartition("_")
     if kind in ("difference", "ratio"):
         return f"{criterion.replace('_', '-')} {kind}"
-    return _NAMES.get(metric, metric.replace("_", " "))
+    return metric.replace("_", " ")
 
 
 def signed(number: float, digits: int) -> str:

@@ -11,10 +11,40 @@ from rich.table import Table
 from rich.text import Text
 
 from fairlightning.exceptions import check_choice
-from fairlightning.metrics import SMALL_SUPPORT, SUPPORT, Change, Record, readable, signed
+from fairlightning.metrics import (
+    GAP_METRICS,
+    OVERALL_METRICS,
+    SMALL_SUPPORT,
+    SUPPORT,
+    Change,
+    Key,
+    Record,
+    readable,
+    signed,
+)
 
 ABSENT = "–"
 SMALL = "†"
+
+SHOWN_OVERALL = (
+    "accuracy",
+    "balanced_accuracy",
+    "f1",
+    "auroc",
+    "calibration_error",
+    "selection_rate",
+)
+"""Figures over all rows that tables have a column for."""
+
+SHOWN_GAPS = (
+    "demographic_parity_difference",
+    "demographic_parity_ratio",
+    "equal_opportunity_difference",
+    "equalized_odds_difference",
+    "accuracy_parity_difference",
+    "worst_group_accuracy",
+)
+"""Figures over groups that tables have a column for; the records of a run hold more."""
 
 _RATE_NAMES = {
     "selection_rate": "Selected",
@@ -26,11 +56,12 @@ _VERDICTS = {True: ("better", "green"), False: ("worse", "bold red"), None: ("",
 
 
 def metrics_table(records: Iterable[Record], stage: str) -> RenderableType:
-    """Show the figures of one run: overall, by attribute, and by group.
+    """Show the figures of one run: over all rows, by attribute, and by group.
 
-    A figure that is not estimable is shown as `–`; one over fewer than `SMALL_SUPPORT` rows is
-    marked `†`. Within a partition the groups whose selection rate lies farthest from that of all
-    rows come first, then small groups, then absent ones. It fits 100 columns.
+    Of the figures of classifiers it shows `SHOWN_OVERALL` and `SHOWN_GAPS`. A figure that is not
+    estimable is shown as `–`; one over fewer than `SMALL_SUPPORT` rows is marked `†`. Within a
+    partition the groups whose selection rate lies farthest from that of all rows come first, then
+    small groups, then absent ones. It fits 100 columns.
 
     Args:
         records: Records of a run.
@@ -45,13 +76,10 @@ def metrics_table(records: Iterable[Record], stage: str) -> RenderableType:
     records = list(records)
     check_choice("stage", stage, dict.fromkeys(record.stage for record in records))
     records = [record for record in records if record.stage == stage]
-    overall = [record for record in records if record.attribute is None]
-    criteria = [record for record in records if record.attribute and record.group is None]
     groups = [record for record in records if record.group is not None]
-    everyone = next((r.value for r in overall if r.metric == "selection_rate"), None)
-    parts: list[RenderableType] = [_overall(overall, stage)]
-    parts += [_criteria(criteria)] if criteria else []
-    parts += [_groups(groups, everyone)] if groups else []
+    everyone = next((r.value for r in records if r.key[1:] == ("selection_rate", None, None)), None)
+    parts: list[RenderableType] = [_figures(records, stage)]
+    parts += [_groups(groups, everyone)] if any(_has_columns(r) for r in groups) else []
     if any(_is_small(record) for record in records):
         note = f"{SMALL} over fewer than {SMALL_SUPPORT} rows, where chance alone moves it widely"
         parts.append(Text(f" {note}", style="dim"))
@@ -77,14 +105,14 @@ def comparison_table(rows: Iterable[Change], stage: str) -> RenderableType:
     table = _table(f"{stage}: baseline and intervention")
     for header in ("Baseline ", "Intervention ", "Change", "%", ""):
         table.add_column(header, justify="right" if header else "left", no_wrap=True)
-    figures = [row for row in rows if row.key.group is None]
+    figures = sorted((r for r in rows if r.key.group is None and is_shown(r.key)), key=_place)
     for attribute in dict.fromkeys(row.key.attribute for row in figures):
         table.add_section()
         table.add_row(Text(attribute or "all rows", style="bold"))
         for row in figures:
             if row.key.attribute == attribute:
                 table.add_row(*_change_cells(row))
-    members = [row for row in rows if row.key.group and row.key.metric != SUPPORT]
+    members = [row for row in rows if row.key.group and row.key.metric in _RATE_NAMES]
     return Group(table, _group_changes(members)) if members else table
 
 
@@ -113,25 +141,56 @@ def _both(row: Change) -> Text:
     return _number(row.baseline, row.support) + arrow + _number(row.intervention, row.support)
 
 
-def _overall(records: list[Record], stage: str) -> Table:
-    rows = max((record.support for record in records), default=0)
-    table = _table(f"{stage}: {rows:,} rows", first="")
-    for record in records:
-        table.add_column(_header(record.metric), justify="right", vertical="bottom")
-    table.add_row(_indented("all rows"), *map(_cell, records))
+def _figures(records: list[Record], stage: str) -> Table:
+    shown = sorted((r for r in records if r.group is None and is_shown(r.key)), key=_place)
+    rows = max((r.support for r in shown if r.attribute is None), default=0)
+    table = _table(f"{stage}: {rows:,} rows")
+    intervals = any(r.low is not None or r.high is not None for r in shown)
+    for header in ("Value ", *(["Interval"] if intervals else []), "Rows"):
+        table.add_column(header, justify="right", no_wrap=True)
+    for attribute in dict.fromkeys(record.attribute for record in shown):
+        table.add_section()
+        of_all = "all rows" if attribute is None else attribute
+        table.add_row(Text(of_all, style="bold"))
+        for record in shown:
+            if record.attribute == attribute:
+                cells = [_cell(record), *([_interval(record)] if intervals else [])]
+                name = _indented(readable(record.metric))
+                table.add_row(name, *cells, f"{record.support:,}")
     return table
 
 
-def _criteria(records: list[Record]) -> Table:
-    table = _table("Fairness: 0 is parity for a difference, 1 for a ratio", first="Attribute")
-    cells = {(record.attribute, record.metric): _cell(record) for record in records}
-    metrics = list(dict.fromkeys(record.metric for record in records))
-    for metric in metrics:
-        table.add_column(_header(metric), justify="right", vertical="bottom")
-    for attribute in dict.fromkeys(record.attribute for record in records):
-        found = [cells.get((attribute, metric), Text(ABSENT)) for metric in metrics]
-        table.add_row(_indented(str(attribute)), *found)
-    return table
+def _place(row: Record | Change) -> int:
+    # In the order of the shown figures; sorting is stable, so that attributes stay apart.
+    metric = row.metric if isinstance(row, Record) else row.key.metric
+    shown = (*SHOWN_OVERALL, *SHOWN_GAPS)
+    return shown.index(metric) if metric in shown else len(shown)
+
+
+def _interval(record: Record) -> Text:
+    if record.value is None or (record.low is None and record.high is None):
+        return Text(ABSENT, style="dim")
+    ends = ["…" if limit is None else f"{limit:.3f}" for limit in (record.low, record.high)]
+    return Text(" to ".join(ends), style="dim")
+
+
+def is_shown(key: Key) -> bool:
+    """Say whether tables have a row for a figure; the records of a run hold more.
+
+    Args:
+        key: What the figure is about.
+    """
+    if key.group is not None:
+        return _has_columns(key)
+    known, shown = OVERALL_METRICS, SHOWN_OVERALL
+    if key.attribute is not None:
+        known, shown = GAP_METRICS, SHOWN_GAPS
+    # Of tasks with other figures all are shown.
+    return key.metric in shown or key.metric not in known
+
+
+def _has_columns(record: Record | Key) -> bool:
+    return record.metric in _RATE_NAMES or record.metric == SUPPORT
 
 
 def _groups(records: list[Record], everyone: float | None) -> Table:
@@ -215,12 +274,6 @@ def _table(title: str, first: str = "") -> Table:
     )
     table.add_column(first, vertical="bottom")
     return table
-
-
-def _header(metric: str) -> str:
-    name = readable(metric).replace("-", " ")
-    # The space stands over the one that keeps figures with and without a mark in line.
-    return "\n".join(f"{word} " for word in (name[0].upper() + name[1:]).split())
 
 
 def _is_small(record: Record) -> bool:

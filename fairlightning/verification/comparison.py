@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from fairlightning.exceptions import DataError, check_choice
 from fairlightning.metrics import SMALL_SUPPORT, SUPPORT, Change, Key, Record, readable, signed
+from fairlightning.report import is_shown
 
 # Their supports are a matter of rows, labels and groups alone. Whether a ratio or F1 is estimable
 # depends on the decisions too, and may well differ between two runs.
@@ -48,7 +49,7 @@ class Comparison:
         """
         stage = check_choice("stage", stage or self.stages[-1], self.stages)
         parts: dict[str | None, list[Change]] = {}
-        for row in self._rows(stage):
+        for row in filter(lambda row: is_shown(row.key), self._rows(stage)):
             parts.setdefault(row.key.attribute, []).append(row)
         overall = parts.pop(None, [])
         lines = [_criteria_line(attribute, rows) for attribute, rows in parts.items()]

@@ -1,12 +1,10 @@
 import json
-import subprocess
-import sys
 from importlib.metadata import version
 
 import pandas as pd
 import pytest
 import torch
-from helpers import small_table
+from helpers import command, small_table
 from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
@@ -114,16 +112,6 @@ def test_a_killed_run_resumes_to_the_same_result(composed, tmp_path):
     last = tmp_path / "killed" / "checkpoints" / "last.ckpt"
     again = train(composed(*options, f"resume={last}", f"run_dir={tmp_path}/again"))
     assert again == whole
-
-
-def command(*arguments, **options):
-    return subprocess.run(
-        [sys.executable, "-m", "fairlightning", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        **options,
-    )
 
 
 def test_multirun_sweeps_lambda_from_the_command_line(table, tmp_path):

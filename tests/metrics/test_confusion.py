@@ -4,9 +4,14 @@ import pickle
 
 import pytest
 import torch
+from processes import two_processes
+from sklearn.metrics import confusion_matrix
 
 from fairlightning.exceptions import ArgumentError
-from fairlightning.functional import confusion as fn
+from fairlightning.functional.confusion import ConfusionTable, decision_logit
+from fairlightning.functional.counting import BLOCK
+from fairlightning.functional.criteria import CRITERIA, criterion_difference
+from fairlightning.functional.proportions import RATES, proportion_rates, proportion_trials
 from fairlightning.groups import GroupSpec
 from fairlightning.metrics import GroupConfusion
 
@@ -50,8 +55,8 @@ def test_partitions_are_sums_of_cells(partition):
     rows = batch()
     table = counted(rows).compute()
     expected = by_loop(rows, GROUPS, partition)
-    for counts in (table.counts, table.mass):
-        assert torch.equal(fn.partition_confusion(counts, GROUPS, partition), expected.to(counts))
+    for counts in table.partition(GROUPS, partition)[:3]:
+        assert torch.equal(counts, expected.to(counts))
     unknown = (GROUPS.group_ids(rows[2], partition) < 0).sum()
     assert table.counts.sum() - expected.sum() == unknown
     assert table.counts.sum() == len(rows[1])
@@ -61,15 +66,19 @@ def test_tables_of_several_models_stack():
     logits, target, sensitive = batch()
     decision = torch.stack([logits[:, 0] >= 0, logits[:, 0] >= 1])
     cell = GROUPS.cell_ids(sensitive)
-    weight = torch.rand(len(target))
-    for mass in (None, weight):
-        both = fn.group_confusion(decision, target, cell, GROUPS.num_cells, mass)
+    for weight in (None, torch.rand(len(target))):
+        rows = (target, cell, GROUPS.num_cells)
+        both = ConfusionTable.of_decisions(decision, *rows, weight=weight)
         for model in range(2):
-            one = fn.group_confusion(decision[model], target, cell, GROUPS.num_cells, mass)
-            assert torch.equal(both[model], one)
-    groups = fn.partition_confusion(both, GROUPS, ("race",))
-    assert groups.shape == (2, 3, 2, 2)
-    assert fn.equalized_odds_difference(groups).value.shape == (2,)
+            one = ConfusionTable.of_decisions(decision[model], *rows, weight=weight)
+            assert all(torch.equal(a[model], b) for a, b in zip(both[:3], one[:3], strict=True))
+            again = ConfusionTable.of_rows(
+                decision[model], target, sensitive, GROUPS, weight=weight
+            )
+            assert all(torch.equal(a, b) for a, b in zip(one, again, strict=True))
+    groups = both.partition(GROUPS, ("race",))
+    assert groups.counts.shape == (2, 3, 2, 2)
+    assert criterion_difference(groups, "equalized_odds").value.shape == (2,)
 
 
 @pytest.mark.parametrize(
@@ -87,49 +96,31 @@ def test_absent_groups_keep_their_slots(codes, support):
     logits = torch.tensor([1.0, -1.0, -1.0, 1.0])[: len(codes)]
     target = torch.tensor([1, 1, 0, 0])[: len(codes)]
     table = counted((logits, target, torch.tensor(codes).long()), groups=RACE).compute()
-    counts = fn.partition_confusion(table.counts, RACE, ("race",))
-    rates = fn.selection_rate(counts)
-    assert rates.support.tolist() == support
-    assert rates.rate.isfinite().all()
+    assert table.counts.sum((-1, -2)).tolist() == [*support, len(codes) - sum(support)]
+    table = table.partition(RACE, ("race",))
+    assert proportion_rates(table, "selection_rate").support.tolist() == support
+    for rate in RATES.values():
+        assert rate(table).rate.isfinite().all()
+    trials = proportion_trials(table, "selection_rate").trials
+    assert trials.tolist() == support
     two = sum(n > 0 for n in support) > 1
-    for criterion in (
-        fn.demographic_parity_difference,
-        fn.demographic_parity_ratio,
-        fn.equal_opportunity_difference,
-        fn.equalized_odds_difference,
-    ):
-        value, least = criterion(counts)
-        assert value.isfinite()
-        assert (least > 0) == two
-
-
-def test_a_group_without_positives_takes_no_part_in_equal_opportunity():
-    # [[TN, FP], [FN, TP]]; group 1 has no positives, groups 0 and 2 have TPR 1/2 and 3/4.
-    counts = torch.tensor([[[3, 1], [2, 2]], [[4, 1], [0, 0]], [[3, 1], [1, 3]]])
-    value, support = fn.equal_opportunity_difference(counts)
-    assert (value.item(), support.item()) == (0.25, 4)
-    assert fn.equalized_odds_difference(counts).support == 4
-    only = counts.clone()
-    only[2, 1] = 0
-    assert fn.equal_opportunity_difference(only).support == 0
-    # The false positive rates alone would give a number, but only a bound from below.
-    assert fn.equalized_odds_difference(only).support == 0
-
-
-def test_the_ratio_is_not_estimable_when_nobody_is_selected():
-    nobody = torch.tensor([[[3, 0], [2, 0]], [[4, 0], [1, 0]]])
-    assert fn.demographic_parity_ratio(nobody).support == 0
-    assert fn.demographic_parity_difference(nobody) == (0.0, 5)
-    one = torch.tensor([[[3, 1], [2, 2]], [[4, 0], [1, 0]]])
-    assert fn.demographic_parity_ratio(one) == (0.0, 5)
+    for criterion in CRITERIA:
+        for method in ("between_groups", "to_overall"):
+            value, least = criterion_difference(table, criterion, method=method)
+            assert value.isfinite()
+            if criterion in ("demographic_parity", "equal_opportunity", "accuracy_parity"):
+                assert (least > 0) == two
+            else:
+                assert least == 0 or two
 
 
 def test_rows_without_mass_make_no_group():
     logits, target = torch.tensor([1.0, 1.0, -1.0]), torch.tensor([1, 0, 1])
     metric = GroupConfusion(RACE)
     metric.update(logits, target, torch.tensor([0, 1, 2]), torch.tensor([0.0, 2.0, 1.0]))
-    counts, mass = (fn.partition_confusion(t, RACE, ("race",)) for t in metric.compute()[:2])
-    assert fn.selection_rate(counts, mass).support.tolist() == [0, 1, 1]
+    table = metric.compute().partition(RACE, ("race",))
+    assert proportion_rates(table, "selection_rate").support.tolist() == [0, 1, 1]
+    assert proportion_trials(table, "selection_rate").trials.tolist() == [0, 1, 1]
 
 
 def test_pieces_merge_to_the_whole():
@@ -189,8 +180,7 @@ def test_decisions_are_taken_on_float64_scores(dtype, threshold):
     rows = (logits.requires_grad_(), *rows[1:])
     metric = counted(rows, threshold=threshold)
     expected = by_loop(rows, GROUPS, ("sex",), threshold)
-    found = fn.partition_confusion(metric.compute().counts, GROUPS, ("sex",))
-    assert torch.equal(found, expected)
+    assert torch.equal(metric.compute().partition(GROUPS, ("sex",)).counts, expected)
     assert not metric.mass.requires_grad
 
 
@@ -228,3 +218,131 @@ def test_wrong_rows_are_refused(change, words):
 def test_thresholds_are_probabilities(threshold):
     with pytest.raises(ArgumentError, match="threshold"):
         GroupConfusion(GROUPS, threshold)
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.3, 0.731, 1e-9, 1 - 1e-9, 1 - 1.2e-16])
+def test_the_logit_to_compare_with_decides_as_the_score_does(threshold):
+    cut = torch.tensor(decision_logit(threshold))
+    # The nearest float32 numbers on both sides, and some around them.
+    near = [cut]
+    for _ in range(20):
+        near.append(torch.nextafter(near[-1], torch.tensor(-torch.inf)))
+    near.append(torch.nextafter(cut, torch.tensor(torch.inf)))
+    logits = torch.cat([torch.stack(near), torch.linspace(-90, 90, 1001), torch.tensor([-0.0])])
+    assert torch.equal(logits >= cut, torch.sigmoid(logits.double()) >= threshold)
+    double = decision_logit(threshold, torch.float64)
+    assert torch.sigmoid(torch.tensor(double, dtype=torch.float64)) >= threshold
+
+
+def test_blocks_make_no_difference():
+    rows = batch(BLOCK + 77)
+    weight = torch.rand(len(rows[1]))
+    whole = GroupConfusion(GROUPS)
+    whole.update(*rows, weight)
+    half = GroupConfusion(GROUPS)
+    for part in (slice(0, 1000), slice(1000, None)):
+        half.update(*(column[part] for column in rows), weight[part])
+    assert torch.equal(whole.counts, half.counts)
+    assert torch.equal(whole.counts, counted(rows).counts)
+    torch.testing.assert_close(whole.mass, half.mass, rtol=1e-12, atol=0)
+    torch.testing.assert_close(whole.square, half.square, rtol=1e-12, atol=0)
+    assert whole.square.sum() == pytest.approx(weight.double().square().sum().item())
+
+
+CROSSED = GroupSpec({name: range(size) for name, size in (("a", 2), ("b", 5), ("c", 10))})
+
+
+def test_three_attributes_take_one_state_that_does_not_grow():
+    metric = GroupConfusion(CROSSED)
+    size = sum(state.numel() for state in metric.metric_state.values())
+    parts = [batch(500, seed, CROSSED) for seed in range(4)]
+    for rows in parts:
+        metric.update(*rows)
+    assert sum(state.numel() for state in metric.metric_state.values()) == size
+    rows = tuple(torch.cat(columns) for columns in zip(*parts, strict=True))
+    table = metric.compute()
+    for partition in (("b",), ("a", "b", "c"), ("c", "a")):
+        expected = by_loop(rows, CROSSED, partition)
+        assert torch.equal(table.partition(CROSSED, partition).counts, expected)
+
+
+def classes(rows=300, seed=0, num=4):
+    _, _, sensitive = batch(rows, seed)
+    rng = torch.Generator().manual_seed(seed)
+    target = torch.randint(0, num, (rows,), generator=rng)
+    return torch.randn(rows, num, generator=rng), target, sensitive
+
+
+def test_many_classes_count_in_one_table():
+    rows, more = classes(), classes(50, 1)
+    metric = GroupConfusion(GROUPS, num_classes=4)
+    metric.update(*rows)
+    metric.update(*more, weight=torch.full((50,), 2.0))
+    table = metric.compute()
+    logits, target, sensitive = (torch.cat(pair) for pair in zip(rows, more, strict=True))
+    group = GROUPS.group_ids(sensitive, ("race",))
+    of_groups = table.partition(GROUPS, ("race",))
+    for which in range(3):
+        mine = group == which
+        expected = confusion_matrix(target[mine], logits[mine].argmax(1), labels=range(4))
+        assert of_groups.counts[which].tolist() == expected.tolist()
+    assert table.counts.sum() == 350
+    assert table.mass.sum() == 400
+    assert table.square.sum() == 500
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"logits": torch.zeros(5, 3)}, "logits.*(5, 3)"),
+        ({"logits": torch.zeros(5, 4).long()}, "logits.*int64"),
+        ({"target": torch.tensor([0, 1, 4, 0, 0])}, "target.*0 to 4"),
+        ({"target": torch.tensor([0, 1, -1, 0, 0])}, "target.*-1 to 1"),
+        ({"target": torch.zeros(5)}, "target.*float32"),
+        ({"target": torch.zeros(4).long()}, "target.*(4,)"),
+    ],
+)
+def test_wrong_classes_are_refused(change, words):
+    rows = dict(zip(("logits", "target", "sensitive"), classes(5), strict=True)) | change
+    metric = GroupConfusion(GROUPS, num_classes=4)
+    with pytest.raises(ArgumentError, match=words.replace("(", r"\(").replace(")", r"\)")):
+        metric.update(**rows)
+    assert metric.counts.sum() == 0
+
+
+def test_nan_among_class_logits_is_told_apart():
+    logits, target, sensitive = classes(5)
+    logits[2, 1] = logits[2, 3] = logits[4, 0] = torch.nan
+    metric = GroupConfusion(GROUPS, num_classes=4)
+    metric.update(logits, target, sensitive)
+    assert metric.compute().undecided == 2
+
+
+def test_tables_that_would_not_fit_are_refused():
+    wide = GroupSpec({"a": range(999), "b": range(900)})
+    with pytest.raises(ArgumentError, match="a table of 901,000 × 10 × 10 slots"):
+        GroupConfusion(wide, num_classes=10)
+    with pytest.raises(ArgumentError, match="num_classes"):
+        GroupConfusion(GROUPS, num_classes=1)
+
+
+def _count(rank, parts, options):
+    metric = GroupConfusion(GROUPS, **options)
+    for rows in parts[rank]:
+        metric.update(*rows)
+    first = metric.compute()
+    metric.update(*parts[rank][0])
+    return first, metric.compute()
+
+
+@pytest.mark.filterwarnings("ignore:The ``compute`` method")
+@pytest.mark.parametrize("num_classes", [2, 4])
+def test_two_processes_with_other_groups_each_count_as_one(tmp_path, num_classes):
+    rows = batch(120) if num_classes == 2 else classes(120)
+    women = rows[2][:, 0] == 0
+    parts = [[tuple(c[women] for c in rows)], [tuple(c[~women] for c in rows)]]
+    options = {"num_classes": num_classes}
+    expected = counted(rows, **options), counted(rows, rows, **options)
+    for found in two_processes(tmp_path / "group", _count, parts, options):
+        for table, whole in zip(found, expected, strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(table, whole.compute(), strict=True))

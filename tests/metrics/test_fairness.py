@@ -10,7 +10,17 @@ from torch import multiprocessing
 
 from fairlightning.exceptions import ArgumentError, FairnessWarning
 from fairlightning.groups import GroupSpec
-from fairlightning.metrics import AUROC, FairnessMetrics, Record, auroc, positive_scores, tag
+from fairlightning.metrics import (
+    AUROC,
+    GAP_METRICS,
+    GROUP_METRICS,
+    OVERALL_METRICS,
+    FairnessMetrics,
+    Record,
+    auroc,
+    positive_scores,
+    tag,
+)
 
 GROUPS = GroupSpec({"sex": ["Female", "Male"], "race": ["a", "b", "c"]})
 
@@ -29,7 +39,7 @@ def records_of(*batches, stage="val"):
     metric = FairnessMetrics(GROUPS, stage)
     for part in batches:
         metric.update(*part)
-    return metric.compute()
+    return metric.records()
 
 
 def test_keys_are_the_same_whatever_was_seen():
@@ -37,7 +47,9 @@ def test_keys_are_the_same_whatever_was_seen():
     one = records_of(tuple(column[:1] for column in rows()))
     empty = records_of(tuple(column[:0] for column in rows()))
     assert [r.key for r in full] == [r.key for r in one] == [r.key for r in empty]
-    assert len({r.key for r in full}) == len(full) == 4 + 3 * 5 + 4 * (2 + 3 + 6)
+    gaps, groups = len(GAP_METRICS) + 1, len(GROUP_METRICS)
+    expected = len(OVERALL_METRICS) + 3 * gaps + groups * (2 + 3 + 6)
+    assert len({r.key for r in full}) == len(full) == expected
     assert all(r.value is None and r.support == 0 for r in empty if r.metric != "support")
     for record in (*full, *one, *empty):
         assert (record.value is None) == (record.support == 0) or record.metric == "support"
@@ -84,11 +96,11 @@ def test_nan_scores_make_every_rate_unknown():
 def test_reset_and_pickle():
     metric = FairnessMetrics(GROUPS, "val")
     metric.update(*rows(seed=1))
-    metric.compute()
+    metric.records()
     metric.reset()
     metric = pickle.loads(pickle.dumps(metric))
     metric.update(*rows())
-    assert metric.compute() == records_of(rows())
+    assert metric.records() == records_of(rows())
     assert metric.state_dict() == {}
 
 
@@ -118,11 +130,11 @@ def _process(rank, folder, parts):
     metric = FairnessMetrics(GROUPS, "val").to(torch.bfloat16)
     for part in parts[rank]:
         metric.update(*part)
-    first = metric.compute()
+    first = metric.records()
     # Each process goes on from its own state.
     metric.update(*rows(10, seed=5 + rank))
     torch.save([tuple(r) for r in first], f"{folder}/first{rank}.pt")
-    torch.save([tuple(r) for r in metric.compute()], f"{folder}/second{rank}.pt")
+    torch.save([tuple(r) for r in metric.records()], f"{folder}/second{rank}.pt")
     dist.destroy_process_group()
 
 

@@ -1,0 +1,204 @@
+"""Scores counted by cell, label and bin: the tables of which `functional.score_figures` speaks.
+
+Two tables hold the scores of any number of rows. The *histogram* `(..., M, 2, B)` is fine, binned
+on the logit, for ranking and distances. The *moments* `(..., M, 2, K, 3)` are coarse, binned on the
+score, but hold the sums that make calibration and Brier score exact. The axis of size 2 is the
+label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+from math import inf
+from operator import add
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fairlightning.exceptions import ArgumentError
+from fairlightning.functional.counting import BLOCK, count_undecided, partition_sums, sum_by_cell
+from fairlightning.groups import GroupSpec
+
+_NEAR = 0.25  # logits up to which bins have one width; a power of two
+_OCTAVES = 7  # how often it doubles from there: the last finite edge is 0.25·2⁷ − 0.25 = 31.75
+_NONE = torch.tensor(0)
+
+
+class ScoreTable(NamedTuple):
+    """Scores summed by cell and label.
+
+    Attributes:
+        histogram: `(..., M, 2, B)` float64 mass of the rows in each bin of `bin_edges`.
+        moments: `(..., M, 2, K, 3)` float64: for `K` bins of equal width in the score the mass, and
+            the weighted sums of the score and of its squared distance from the label.
+        rows: `(..., M, 2)` int64 number of rows of positive weight.
+        undecided: `()` int64 number of rows whose score is NaN, which are in none of the above.
+    """
+
+    histogram: Tensor
+    moments: Tensor
+    rows: Tensor
+    undecided: Tensor = _NONE
+
+    @classmethod
+    def of_rows(
+        cls,
+        logits: Tensor,
+        positive: Tensor,
+        sensitive: Tensor,
+        groups: GroupSpec,
+        *,
+        weight: Tensor | None = None,
+        resolution: int = 64,
+        score_bins: int = 15,
+    ) -> ScoreTable:
+        """Count rows by their sensitive values.
+
+        Args:
+            logits: `(N,)` logits of the positive class.
+            positive: `(N,)` labels, 0 and 1 or bool.
+            sensitive: `(N, A)` int64 codes, `-1` for unknown.
+            groups: The attributes.
+            weight: `(N,)` row weights ≥ 0.
+            resolution: See `bin_edges`.
+            score_bins: Number `K` of bins of equal width in the score.
+        """
+        undecided = count_undecided(logits)
+        if undecided:
+            keep = ~logits.isnan()
+            logits, positive, sensitive = logits[keep], positive[keep], sensitive[keep]
+            weight = None if weight is None else weight[keep]
+        parts = []
+        for first in range(0, max(len(logits), 1), BLOCK):
+            rows = slice(first, first + BLOCK)
+            mass = None if weight is None else weight[rows].double()
+            label = positive[rows].to(torch.long)
+            parts.append(
+                _block_sums(
+                    logits[rows], label, sensitive[rows], groups, mass, resolution, score_bins
+                )
+            )
+        fine, numbers, *coarse = (reduce(add, tables) for tables in zip(*parts, strict=True))
+        moments = torch.stack([each.double() for each in coarse], dim=-1)
+        return cls(
+            fine.double().view(-1, 2, fine.shape[-1] // 2),
+            moments.view(-1, 2, score_bins, 3),
+            numbers.view(-1, 2, score_bins).sum(-1).long(),
+            undecided,
+        )
+
+    def partition(self, groups: GroupSpec, partition: Sequence[str]) -> ScoreTable:
+        """Sum cells to the `G` groups of a partition; see `partition_sums`.
+
+        Raises:
+            ArgumentError: If the partition names no attribute or one that does not exist.
+        """
+        return ScoreTable(
+            partition_sums(self.histogram, groups, partition),
+            partition_sums(self.moments, groups, partition, dim=-4),
+            partition_sums(self.rows, groups, partition, dim=-2),
+            self.undecided,
+        )
+
+    def pooled(self) -> ScoreTable:
+        """Make one group of all cells, unknown ones included if there are any."""
+        return ScoreTable(
+            self.histogram.sum(-3, keepdim=True),
+            self.moments.sum(-4, keepdim=True),
+            self.rows.sum(-2, keepdim=True),
+            self.undecided,
+        )
+
+
+def logit_bins(logits: Tensor, resolution: int = 64) -> Tensor:
+    """Bin of each logit, in the order of the logits.
+
+    The bin is the leading bits of the float32 number |logit| + 1/4, so that the same logit falls
+    into the same bin whatever batch it comes in, in a few passes over the rows.
+
+    Args:
+        logits: `(N,)` floating-point, none NaN.
+        resolution: See `bin_edges`.
+
+    Returns:
+        `(N,)` int64 in `[0, 14·resolution)`, freshly allocated.
+    """
+    logits = logits.float() + 0.0  # makes 0 of −0
+    shift = 23 - (resolution.bit_length() - 1)
+    first = _bits(_NEAR) >> shift
+    distance = (logits.abs().add_(_NEAR).view(torch.int32) >> shift).sub_(first)
+    distance.clamp_(max=_OCTAVES * resolution - 1)
+    # A negative number's sign bit, spread over all bits, turns bin k into −1 − k.
+    signed = distance.bitwise_xor_(logits.view(torch.int32) >> 31)
+    return signed.add_(_OCTAVES * resolution).to(torch.long)
+
+
+def bin_edges(resolution: int = 64) -> Tensor:
+    """Edges of the bins, as logits.
+
+    Bins are `0.25 / resolution` wide up to |logit| = 0.25, twice that up to 0.75, four times up to
+    1.75, and so on: about 1/resolution of |logit| + 1/4. The outermost hold all beyond ±31.5 or so,
+    where scores are within 2·10⁻¹⁴ of 0 and 1.
+
+    Args:
+        resolution: Bins to each doubling, a power of two.
+
+    Returns:
+        `(B + 1,)` float64 with `B = 14·resolution`, from −∞ to ∞.
+    """
+    half = _OCTAVES * resolution
+    shift = 23 - (resolution.bit_length() - 1)
+    bits = (torch.arange(half, dtype=torch.int32) << shift) + _bits(_NEAR)
+    positive = torch.cat([bits.view(torch.float32).double() - _NEAR, torch.tensor([inf]).double()])
+    return torch.cat([-positive[1:].flip(0), positive])
+
+
+def edges_of(histogram: Tensor) -> Tensor:
+    """Edges of the bins of a `(..., B)` histogram, `(B + 1,)` logits; see `bin_edges`."""
+    return bin_edges(histogram.shape[-1] // (2 * _OCTAVES)).to(histogram.device)
+
+
+def check_resolution(resolution: int) -> int:
+    """Return the resolution after checking that it is a power of two from 1 to 4,096.
+
+    Raises:
+        ArgumentError: If it is not.
+    """
+    if not 1 <= resolution <= 4096 or resolution & (resolution - 1):
+        raise ArgumentError.of(
+            "resolution",
+            found=resolution,
+            expected="a power of two from 1 to 4096",
+            mend="pass 64, or more bins for a smaller binning error",
+        )
+    return resolution
+
+
+def _bits(value: float) -> int:
+    return int(torch.tensor(value, dtype=torch.float32).view(torch.int32))
+
+
+def _block_sums(
+    logits: Tensor,
+    label: Tensor,
+    sensitive: Tensor,
+    groups: GroupSpec,
+    weight: Tensor | None,
+    resolution: int,
+    score_bins: int,
+) -> list[Tensor]:
+    """Fine masses; then by score bin the rows of positive weight, and the three moments."""
+    num_bins = 2 * _OCTAVES * resolution
+    code = logit_bins(logits, resolution).add_(label, alpha=num_bins)
+    fine = sum_by_cell(code, 2 * num_bins, sensitive, groups, [weight])
+    score = torch.sigmoid(logits.double())
+    error = (score - label).square_()
+    code = (score * score_bins).to(torch.long).clamp_(max=score_bins - 1)
+    code.add_(label, alpha=score_bins)
+    if weight is None:
+        rows, *sums = sum_by_cell(code, 2 * score_bins, sensitive, groups, [None, score, error])
+        return [*fine, rows, rows, *sums]
+    columns = [(weight > 0).double(), weight, weight * score, weight * error]
+    return [*fine, *sum_by_cell(code, 2 * score_bins, sensitive, groups, columns)]

@@ -1,0 +1,217 @@
+"""Intervals for the figures of `GroupTables`, each by the method that `docs/intervals.md` chose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from fairlightning.functional.bootstrap import bootstrap_interval, half_row
+from fairlightning.functional.confusion import ConfusionTable
+from fairlightning.functional.criteria import CRITERIA
+from fairlightning.functional.extremes import (
+    largest_difference_interval,
+    largest_difference_of,
+    largest_difference_sum_interval,
+    smallest_ratio_interval,
+)
+from fairlightning.functional.intervals import Interval, rate_interval
+from fairlightning.functional.proportions import PROPORTIONS, Trials, proportion_trials
+from fairlightning.functional.rates import Rates
+from fairlightning.functional.score_figures import BinnedRanking, binned_auroc, with_mass
+from fairlightning.metrics.tables import (
+    OF_MOMENTS,
+    OF_TABLES,
+    RANKING,
+    WORST_GROUP,
+    GroupTables,
+    estimable,
+)
+
+RANKING_BINS = 112
+"""Bins to which score histograms are merged before resampling, which takes time for each bin."""
+
+
+def group_intervals(
+    tables: GroupTables, *, level: float = 0.95, num_resamples: int = 2000, seed: int = 0
+) -> dict[str, Interval]:
+    """Intervals `(G,)` for each of `GROUP_METRICS`.
+
+    Rates have the interval of a rate, everything else that of a stratified bootstrap. Areas are
+    widened by the bound on their binning error. Rows with weights count as Kish's effective number.
+
+    Args:
+        tables: Tables of groups.
+        level: Confidence, in (0, 1).
+        num_resamples: Resamples of the bootstrap.
+        seed: Seed of the bootstrap.
+
+    Returns:
+        Intervals by metric, NaN or vacuous where the figure is not estimable.
+
+    Raises:
+        ArgumentError: If level or number of resamples cannot be used.
+    """
+    mass, square = tables.confusion.mass.sum((-2, -1)), tables.confusion.square.sum((-2, -1))
+    tiny = torch.finfo(mass.dtype).tiny
+    per_mass = torch.where(square > 0, mass / square.clamp_min(tiny), 0.0).cpu()
+
+    def resampled(
+        statistic: Callable[[Tensor], Tensor], table: Tensor, within: int, prior: Tensor | float
+    ) -> Interval:
+        return bootstrap_interval(
+            statistic,
+            table,
+            within=within,
+            prior=prior,
+            level=level,
+            num_resamples=num_resamples,
+            seed=seed,
+        )
+
+    def effective(table: Tensor) -> Tensor:
+        return table.cpu() * per_mass.view(-1, *[1] * (table.ndim - 1))
+
+    trials = {name: proportion_trials(tables.confusion, name) for name in PROPORTIONS}
+    found = {name: rate_interval(*trial, level=level) for name, trial in trials.items()}
+    table = effective(tables.confusion.mass)
+    found |= _apart(OF_TABLES, resampled(_of_tables, table, 2, 0.5))
+    merged = effective(_merged(tables.scores.histogram))
+    ranking = resampled(_of_ranking, merged, 1, half_row(merged))
+    found |= _widened(_apart(RANKING, ranking), tables.ranking())
+    moments = tables.scores.moments.cpu()
+    bins = effective(moments[..., 0])
+    found |= _apart(OF_MOMENTS, resampled(_of_moments(moments), bins, 2, 0.0))
+    found["calibration_error"] = _without_bias(
+        found["calibration_error"], tables.rates()["calibration_error"]
+    )
+    return found
+
+
+def gap_intervals(
+    tables: GroupTables,
+    rates: Mapping[str, Rates],
+    intervals: Mapping[str, Interval],
+    *,
+    level: float = 0.95,
+) -> dict[str, Interval]:
+    """Intervals `()` for each of `GAP_METRICS`, simultaneous over all groups.
+
+    Args:
+        tables: Tables of groups.
+        rates: Their `rates`.
+        intervals: Their `group_intervals` at the same level.
+        level: Confidence, in (0, 1).
+
+    Returns:
+        Intervals by metric; vacuous where fewer than two groups can be compared.
+    """
+    found = {}
+    for name, criterion in CRITERIA.items():
+        if criterion.rates == ("error_balance",):
+            found[f"{name}_difference"] = _of_figures(rates, intervals, "error_balance", level)
+            continue
+        trials = criterion_trials(tables.confusion, name)
+        of = largest_difference_interval
+        if criterion.combine == "sum":
+            of = largest_difference_sum_interval
+        found[f"{name}_difference"] = of(*trials, level=level)
+    selected = criterion_trials(tables.confusion, "demographic_parity")
+    found["demographic_parity_ratio"] = smallest_ratio_interval(*selected, level=level)
+    found["auroc_difference"] = _of_figures(rates, intervals, "auroc", level, most=1.0)
+    worst = proportion_trials(tables.confusion, WORST_GROUP)
+    found[f"worst_group_{WORST_GROUP}"] = smallest_rate_interval(worst, level=level)
+    return found
+
+
+def criterion_trials(confusion: ConfusionTable, criterion: str) -> Trials:
+    """Successes and trials `(C, G)` of the rates of a criterion that has but simple rates."""
+    parts = [proportion_trials(confusion, name) for name in CRITERIA[criterion].rates]
+    return Trials(*(torch.stack(columns, dim=-2) for columns in zip(*parts, strict=True)))
+
+
+def smallest_rate_interval(trials: Trials, *, level: float = 0.95) -> Interval:
+    """Interval for the smallest rate of a group.
+
+    The smallest lower limit needs no correction, since the worst group is one of the groups; the
+    upper one, by which *some* group is at least so bad, is Bonferroni-corrected.
+
+    Args:
+        trials: `(..., G)` successes and trials; groups without any take no part.
+        level: Confidence, in (0, 1).
+
+    Returns:
+        `(...)` limits in [0, 1]; (0, 1) without any group.
+    """
+    present = trials.trials.cpu() > 0
+    number = max(int(present.sum(-1).max()), 1)
+    low = rate_interval(*trials, level=level).low
+    high = rate_interval(*trials, level=1 - (1 - level) / number).high
+    low = torch.where(present, low, 1.0).amin(-1)
+    high = torch.where(present, high, 1.0).amin(-1)
+    return Interval(torch.where(present.any(-1), low, 0.0), high)
+
+
+def _of_figures(
+    rates: Mapping[str, Rates],
+    intervals: Mapping[str, Interval],
+    name: str,
+    level: float,
+    most: float = torch.inf,
+) -> Interval:
+    figure, of = rates[name], intervals[name]
+    known = estimable(figure).cpu() & of.low.isfinite() & of.high.isfinite()
+    if bool((estimable(figure).cpu() & ~known).any()):
+        return Interval(torch.tensor(0.0).double(), torch.tensor(most).double())
+    value = torch.where(known, figure.rate.cpu(), 0.0)
+    filled = Interval(*(torch.where(known, limit, 0.0) for limit in of))
+    return largest_difference_of(value, filled, known, level=level, most=most)
+
+
+def _merged(histogram: Tensor) -> Tensor:
+    bins = histogram.shape[-1] // RANKING_BINS
+    return histogram.cpu().view(*histogram.shape[:-1], RANKING_BINS, bins).sum(-1)
+
+
+def _apart(names: Mapping[str, object], interval: Interval) -> dict[str, Interval]:
+    # (..., F) → F intervals.
+    limits = zip(*(limit.unbind(-1) for limit in interval), strict=True)
+    return {name: Interval(*pair) for name, pair in zip(names, limits, strict=True)}
+
+
+def _widened(intervals: dict[str, Interval], ranking: BinnedRanking) -> dict[str, Interval]:
+    widened = {}
+    for (name, of), binned in zip(intervals.items(), ranking, strict=True):
+        error = binned.error.cpu()
+        widened[name] = Interval((of.low - error).clamp_min(0), (of.high + error).clamp_max(1))
+    return widened
+
+
+def _without_bias(interval: Interval, rates: Rates) -> Interval:
+    # Chance adds to a mean of absolute distances, once in the figure and again in its resamples.
+    # The lower limit gives both back; the upper keeps them, which errs on the safe side.
+    bias = ((interval.low + interval.high) / 2 - rates.rate.cpu()).clamp_min(0)
+    return Interval((interval.low - 2 * bias).clamp_min(0), interval.high)
+
+
+def _or_nan(rates: Rates) -> Tensor:
+    return torch.where(estimable(rates), rates.rate, torch.nan)
+
+
+def _of_tables(table: Tensor) -> Tensor:
+    drawn = ConfusionTable(table, table, table)
+    return torch.stack([_or_nan(rate(drawn)) for rate in OF_TABLES.values()], dim=-1)
+
+
+def _of_ranking(histogram: Tensor) -> Tensor:
+    ranking = binned_auroc(histogram, histogram.sum(-1))
+    return torch.stack([_or_nan(rates(ranking)) for rates in RANKING.values()], dim=-1)
+
+
+def _of_moments(moments: Tensor) -> Callable[[Tensor], Tensor]:
+    def figures(mass: Tensor) -> Tensor:
+        drawn, rows = with_mass(moments, mass), mass.sum(-1)
+        return torch.stack([_or_nan(rate(drawn, rows)) for rate in OF_MOMENTS.values()], dim=-1)
+
+    return figures

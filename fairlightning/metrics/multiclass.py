@@ -1,0 +1,167 @@
+"""All figures of a classifier with more than two classes: each class against the rest."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from fairlightning.exceptions import FairnessWarning
+from fairlightning.functional.confusion import ConfusionTable
+from fairlightning.functional.criteria import CRITERIA, Estimate, criterion_difference, worst_group
+from fairlightning.functional.extremes import largest_difference_interval
+from fairlightning.functional.intervals import Interval, rate_interval
+from fairlightning.functional.proportions import (
+    Trials,
+    balanced_accuracy,
+    proportion_rates,
+    proportion_trials,
+)
+from fairlightning.functional.rates import Rates
+from fairlightning.groups import GroupSpec
+from fairlightning.metrics.confusion import GroupConfusion
+from fairlightning.metrics.intervals import criterion_trials, smallest_rate_interval
+from fairlightning.metrics.records import SUPPORT, Key, Record
+from fairlightning.metrics.stage import Intervals, StageMetrics, figure_records, unknown_record
+
+CLASS_RATES = ("selection_rate", "true_positive_rate", "false_positive_rate", "prevalence")
+"""Rates of each class against the rest, in records `class_<c>_<rate>`."""
+
+CLASS_CRITERIA = ("demographic_parity", "equal_opportunity", "equalized_odds")
+"""Criteria that have to hold for each class; their difference is that of the worst class."""
+
+
+class MulticlassMetrics(StageMetrics):
+    """Performance and fairness of a classifier over one stage; see `StageMetrics`.
+
+    Args:
+        groups: Sensitive attributes and their categories.
+        stage: `"train"`, `"val"` or `"test"`.
+        num_classes: Number of classes, more than two.
+
+    Raises:
+        ArgumentError: If the groups, the stage or the number of classes cannot be used.
+    """
+
+    def __init__(
+        self, groups: GroupSpec | Mapping[str, Iterable[object]], stage: str, num_classes: int
+    ) -> None:
+        spec = GroupSpec.of(groups)
+        confusion = GroupConfusion(spec, num_classes=num_classes)
+        super().__init__(spec, stage, confusion=confusion)
+
+    def _tables(self, computed: list[Any]) -> ConfusionTable:
+        table: ConfusionTable = computed[0]
+        return table
+
+    def _records(self, tables: ConfusionTable, intervals: Intervals | None) -> list[Record]:
+        return multiclass_records(self.stage, self.groups, tables, intervals=intervals)
+
+
+def multiclass_records(
+    stage: str, groups: GroupSpec, table: ConfusionTable, *, intervals: Intervals | None = None
+) -> list[Record]:
+    """Turn counts into records, in the order of `fairness_records`.
+
+    Args:
+        stage: Stage that the records are of.
+        groups: The attributes whose cells were counted.
+        table: `(num_cells, C, C)` counts of all rows.
+        intervals: Give rates and differences their intervals. Balanced accuracy has none.
+
+    Returns:
+        The records. A value is None where it is not estimable; if the score of any row is NaN, all
+        are None but the counts, with a `FairnessWarning`.
+    """
+    undecided = int(table.undecided)
+    how = None if undecided else intervals
+    records = list(_members(Key(stage, "", None, None), [None], table.pooled(), how))
+    for partition in groups.partitions:
+        records += _of_partition(stage, groups, partition, table, how)
+    if undecided:
+        warnings.warn(
+            f"{stage}: {undecided:,} rows have a NaN among their logits, so that no rate can be "
+            "estimated. Mend: look for the step at which the loss became NaN.",
+            FairnessWarning,
+            stacklevel=2,
+        )
+        records = [r if r.metric == SUPPORT else r._replace(value=None) for r in records]
+    return records
+
+
+def _of_partition(
+    stage: str,
+    groups: GroupSpec,
+    partition: Sequence[str],
+    table: ConfusionTable,
+    how: Intervals | None,
+) -> Iterator[Record]:
+    attribute = " & ".join(partition)
+    of_groups = table.partition(groups, partition)
+    limits = {} if how is None else _gap_intervals(of_groups, how.level)
+    for metric, gap in _gaps(of_groups).items():
+        yield from figure_records(Key(stage, metric, attribute, None), [None], Rates(*gap), limits)
+    rows = table.counts.sum() - of_groups.counts.sum()
+    yield unknown_record(stage, attribute, int(rows))
+    key = Key(stage, "", attribute, None)
+    yield from _members(key, groups.group_names(partition), of_groups, how)
+
+
+def _gaps(table: ConfusionTable) -> dict[str, Estimate]:
+    classes = table.one_vs_rest()
+    found = {}
+    for criterion in CLASS_CRITERIA:
+        value, support = criterion_difference(classes, criterion)
+        # A class without rows says nothing of the others.
+        worst = torch.where(support > 0, value, 0.0).amax(-1)
+        least = torch.where(support > 0, support, torch.iinfo(torch.long).max).amin(-1)
+        known = (support > 0).any(-1)
+        found[f"{criterion}_difference"] = Estimate(worst, torch.where(known, least, 0))
+    found["accuracy_parity_difference"] = criterion_difference(table, "accuracy_parity")
+    worst_of = worst_group(proportion_rates(table, "accuracy"), higher_is_better=True)
+    found["worst_group_accuracy"] = Estimate(worst_of.value, worst_of.support)
+    return found
+
+
+def _gap_intervals(table: ConfusionTable, level: float) -> dict[str, Interval]:
+    classes = table.one_vs_rest()
+    found = {}
+    for criterion in CLASS_CRITERIA:
+        rates = [proportion_trials(classes, name) for name in CRITERIA[criterion].rates]
+        # Every rate of every class is one condition; of those that nobody meets nothing is asked.
+        trials = Trials(*(torch.cat(part, dim=-2) for part in zip(*rates, strict=True)))
+        asked = (trials.trials > 0).sum(-1) > 1
+        found[f"{criterion}_difference"] = (
+            largest_difference_interval(trials.successes[asked], trials.trials[asked], level=level)
+            if bool(asked.any())
+            else Interval(torch.tensor(0.0), torch.tensor(1.0))
+        )
+    accuracy = criterion_trials(table, "accuracy_parity")
+    found["accuracy_parity_difference"] = largest_difference_interval(*accuracy, level=level)
+    worst = proportion_trials(table, "accuracy")
+    found["worst_group_accuracy"] = smallest_rate_interval(worst, level=level)
+    return found
+
+
+def _members(
+    key: Key, names: Sequence[str | None], table: ConfusionTable, how: Intervals | None
+) -> Iterator[Record]:
+    def stated(metric: str, rates: Rates, trials: Trials | None) -> Iterator[Record]:
+        limits = {}
+        if how is not None and trials is not None:
+            limits[metric] = rate_interval(*trials, level=how.level)
+        return figure_records(key._replace(metric=metric), names, rates, limits)
+
+    yield from stated(
+        "accuracy", proportion_rates(table, "accuracy"), proportion_trials(table, "accuracy")
+    )
+    yield from stated("balanced_accuracy", balanced_accuracy(table), None)
+    classes = table.one_vs_rest()
+    for name in CLASS_RATES:
+        rates, trials = proportion_rates(classes, name), proportion_trials(classes, name)
+        for position in range(table.num_classes):
+            of_class = Rates(*(part[position] for part in rates))
+            of_trials = Trials(*(part[position] for part in trials))
+            yield from stated(f"class_{position}_{name}", of_class, of_trials)

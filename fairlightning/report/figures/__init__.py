@@ -1,0 +1,21 @@
+"""Figures of records and counts, for TensorBoard, reports and files.
+
+Each function gives a `matplotlib.figure.Figure` of 800 pixels width, drawn with the Agg canvas
+alone: `pyplot` never knows it, and it is gone with its last reference.
+"""
+
+from fairlightning.report.figures.calibration import calibration_figure
+from fairlightning.report.figures.curves import curves_figure
+from fairlightning.report.figures.gaps import gaps_figure
+from fairlightning.report.figures.intersections import intersections_figure
+from fairlightning.report.figures.rates import rates_figure
+from fairlightning.report.figures.scores import score_histogram_figure
+
+__all__ = [
+    "calibration_figure",
+    "curves_figure",
+    "gaps_figure",
+    "intersections_figure",
+    "rates_figure",
+    "score_histogram_figure",
+]

@@ -1,0 +1,53 @@
+"""A sweep over λ, as it is started from the command line and read by TensorBoard."""
+
+import pytest
+from helpers import command, small_table
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+from fairlightning.verification import read_metrics
+
+STRENGTHS = (0.1, 0.3, 0.5, 0.7, 1.0)
+
+
+def hyperparameters(folder):
+    """What the HParams tab reads: the values of a run and the metrics it announces."""
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    events.Reload()
+    content = events.PluginTagToContent("hparams")
+    start = HParamsPluginData.FromString(content["_hparams_/session_start_info"])
+    announced = HParamsPluginData.FromString(content["_hparams_/experiment"])
+    names = {info.name.tag for info in announced.experiment.metric_infos}
+    finals = {name: events.Scalars(name)[-1].value for name in names}
+    return dict(start.session_start_info.hparams), finals
+
+
+def test_five_strengths_with_the_joblib_launcher_line_up_in_tensorboard(table, tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    done = command(
+        "train",
+        "-m",
+        "hydra/launcher=joblib",
+        "hydra.launcher.n_jobs=2",
+        f"hydra.sweep.dir={tmp_path / 'sweep'}",
+        f"method.strength={','.join(map(str, STRENGTHS))}",
+        "trainer.max_epochs=2",
+        "trainer.accelerator=cpu",
+        *small_table(table),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    runs = sorted(path.parent for path in tmp_path.glob("sweep/*/metrics.json"))
+    assert len(runs) == len(STRENGTHS)
+    metrics = set()
+    for run, strength in zip(runs, STRENGTHS, strict=True):
+        values, finals = hyperparameters(run)
+        assert values["strength"].number_value == strength
+        assert values["method"].string_value == "adversarial"
+        assert values["seed"].number_value == 0
+        metrics.add(frozenset(finals))
+        for record in read_metrics(run / "metrics.json"):
+            if (record.stage, record.metric, record.attribute) == ("test", "accuracy", None):
+                assert finals["final/test/accuracy"] == pytest.approx(record.value, abs=1e-6)
+    assert len(metrics) == 1  # the tab lines runs up only by metrics that all of them have
+    assert "final/test/fairness/demographic_parity_difference/sex" in metrics.pop()
