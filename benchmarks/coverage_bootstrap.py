@@ -1,6 +1,7 @@
-"""Coverage of the bootstrap for F1, balanced accuracy and AUROC, for benchmarks/coverage.py.
+"""Coverage of the bootstrap for F1, balanced accuracy, AUROC and calibration error.
 
-Ours against what is usual, resampled rows with percentile and with BCa limits (Efron 1987).
+A part of benchmarks/coverage.py: ours against what is usual, resampled rows with percentile and
+with BCa limits (Efron 1987).
 """
 
 from __future__ import annotations
@@ -12,7 +13,12 @@ import torch
 from scipy import special
 from torch import Tensor
 
-from fairlightning.functional.bootstrap import bootstrap_interval, half_row
+from fairlightning.functional.bootstrap import (
+    bootstrap_distance_interval,
+    bootstrap_interval,
+    half_row,
+    half_rows_of_bins,
+)
 from fairlightning.functional.extremes import largest_difference_of
 from fairlightning.functional.intervals import Interval
 
@@ -144,6 +150,38 @@ def area_gaps(repeats: int) -> Table:
     return "Largest AUROC difference: coverage %, mean width", columns, rows
 
 
+def calibration(repeats: int) -> Table:
+    """Calibration error over ten bins of models whose scores are right, or too high by a shift."""
+    score = torch.linspace(0.05, 0.95, 10, dtype=torch.float64)
+
+    def deviations(table: Tensor) -> Tensor:
+        return (table[..., 1, :] - table.sum(-2) * score) / table.sum((-2, -1)).unsqueeze(-1)
+
+    rows: dict[str, list[str]] = {"fairlightning": [], "rows, percentile": []}
+    for n in SIZES:
+        found: dict[str, list[tuple[float, float]]] = {name: [] for name in rows}
+        for shift in (0.0, 0.02, 0.05, 0.2):
+            positive = (score - shift).clamp_min(0.01)
+            shares = torch.stack([1 - positive, positive]) / 10
+            drawn = np.random.default_rng(0).multinomial(n, shares.flatten(), repeats)
+            table = torch.tensor(drawn).view(-1, 2, 10)
+            truth = deviations(shares).abs().sum()
+            prior = half_rows_of_bins(table)
+            ours = bootstrap_distance_interval(
+                deviations, table, within=2, prior=prior, num_resamples=RESAMPLES
+            )
+            usual, _ = of_rows(lambda t: deviations(t).abs().sum(-1), table, 2)
+            for name, (low, high) in zip(rows, (ours, usual), strict=True):
+                held = (low <= truth + EPS) & (truth <= high + EPS)
+                found[name].append((held.double().mean().item(), (high - low).mean().item()))
+        for name, results in found.items():
+            coverage, width = np.array(results).T
+            rows[name].append(f"{100 * coverage.min():.1f} {width.mean():.3f}")
+    columns = [f"n={n}" for n in SIZES]
+    title = "Bootstrap, calibration error: least coverage %, mean width"
+    return title, columns, list(rows.items())
+
+
 def bootstrap_tables(repeats: int) -> Iterator[Table]:
     """Coverage tables, each a title, its columns and its rows."""
     for statistic in (f1, balanced_accuracy):
@@ -167,3 +205,4 @@ def bootstrap_tables(repeats: int) -> Iterator[Table]:
         columns[f"n={n}"] = results
     yield figure_table("auroc", columns)
     yield area_gaps(min(repeats, 2000))
+    yield calibration(repeats)

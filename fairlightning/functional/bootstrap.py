@@ -70,6 +70,52 @@ def bootstrap_interval(
     return _percentiles(figures, statistic(table.double().cpu()[None])[0], level)
 
 
+def bootstrap_distance_interval(
+    deviations: Callable[[Tensor], Tensor],
+    table: Tensor,
+    *,
+    within: int,
+    level: float = 0.95,
+    num_resamples: int = 2000,
+    seed: int = 0,
+    prior: Tensor | float = 0.5,
+) -> Interval:
+    """Interval for a sum of absolute deviations, such as a calibration error.
+
+    Chance adds to such a figure, once in the table and again in its resamples: percentiles never
+    hold 0, the figure of perfect calibration. By the triangle inequality the truth lies no farther
+    below the figure than the deviations of the truth lie from those of the table, and resamples
+    tell how far that is. The upper limit is the percentile, which errs on the safe side.
+
+    Args:
+        deviations: From tables `(R, ..., *cells)` in float64 to signed deviations `(R, ..., D)`,
+            whose absolute values add up to the figure; NaN where it is not estimable.
+        table: `(..., *cells)` counts ≥ 0; see `bootstrap_interval`.
+        within: Number of trailing dimensions that vary within a stratum.
+        level: Confidence, in (0, 1).
+        num_resamples: Number of resamples `R`.
+        seed: Seed of the draws.
+        prior: Pseudo-rows of every cell; `half_rows_of_bins` for calibration.
+
+    Returns:
+        `(...)` limits ≥ 0, which hold the figure of the table itself; NaN as `bootstrap_interval`
+        gives it.
+
+    Raises:
+        ArgumentError: If counts, level or number of resamples lie outside of their range.
+    """
+    center = deviations(table.double().cpu()[None])
+    figures, distances = [], []
+    for chunk in _resampled(table, _checked_number(num_resamples, level), within, prior, seed):
+        drawn = deviations(chunk)
+        figures.append(drawn.abs().sum(-1))
+        distances.append((drawn - center).abs().sum(-1))
+    figure = center[0].abs().sum(-1)
+    high = _percentiles(torch.cat(figures), figure, level).high
+    farthest = _percentiles(torch.cat(distances), figure * 0, level).high
+    return Interval((figure - farthest).clamp_min(0).double(), high)
+
+
 def bootstrap_rows_interval(
     statistic: Callable[..., Tensor],
     columns: Sequence[Tensor],
@@ -177,6 +223,20 @@ def half_row(table: Tensor) -> Tensor:
     """
     pooled = table.double().sum(-2, keepdim=True).expand(table.shape)
     return 0.5 * pooled / pooled.sum(-1, keepdim=True).clamp_min(1e-300)
+
+
+def half_rows_of_bins(table: Tensor) -> Tensor:
+    """Pseudo-rows for calibration: half a row of each label in every bin that has rows.
+
+    The share of positives in a bin then has the spread of Jeffreys' interval.
+
+    Args:
+        table: `(..., 2, B)` counts of scores by label and bin.
+
+    Returns:
+        `(..., 2, B)` float64 pseudo-rows.
+    """
+    return 0.5 * (table.sum(-2, keepdim=True) > 0).double().expand(table.shape)
 
 
 def _resampled(

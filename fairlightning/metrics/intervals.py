@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from fairlightning.functional.bootstrap import bootstrap_interval, half_row
+from fairlightning.functional.bootstrap import (
+    bootstrap_distance_interval,
+    bootstrap_interval,
+    half_row,
+    half_rows_of_bins,
+)
 from fairlightning.functional.confusion import ConfusionTable
 from fairlightning.functional.criteria import CRITERIA
 from fairlightning.functional.extremes import (
@@ -19,9 +25,13 @@ from fairlightning.functional.extremes import (
 from fairlightning.functional.intervals import Interval, rate_interval
 from fairlightning.functional.proportions import PROPORTIONS, Trials, proportion_trials
 from fairlightning.functional.rates import Rates
-from fairlightning.functional.score_figures import BinnedRanking, binned_auroc, with_mass
+from fairlightning.functional.score_figures import (
+    BinnedRanking,
+    binned_auroc,
+    brier_score,
+    with_mass,
+)
 from fairlightning.metrics.tables import (
-    OF_MOMENTS,
     OF_TABLES,
     RANKING,
     WORST_GROUP,
@@ -57,18 +67,7 @@ def group_intervals(
     tiny = torch.finfo(mass.dtype).tiny
     per_mass = torch.where(square > 0, mass / square.clamp_min(tiny), 0.0).cpu()
 
-    def resampled(
-        statistic: Callable[[Tensor], Tensor], table: Tensor, within: int, prior: Tensor | float
-    ) -> Interval:
-        return bootstrap_interval(
-            statistic,
-            table,
-            within=within,
-            prior=prior,
-            level=level,
-            num_resamples=num_resamples,
-            seed=seed,
-        )
+    options: dict[str, Any] = {"level": level, "num_resamples": num_resamples, "seed": seed}
 
     def effective(table: Tensor) -> Tensor:
         return table.cpu() * per_mass.view(-1, *[1] * (table.ndim - 1))
@@ -76,15 +75,16 @@ def group_intervals(
     trials = {name: proportion_trials(tables.confusion, name) for name in PROPORTIONS}
     found = {name: rate_interval(*trial, level=level) for name, trial in trials.items()}
     table = effective(tables.confusion.mass)
-    found |= _apart(OF_TABLES, resampled(_of_tables, table, 2, 0.5))
+    found |= _apart(OF_TABLES, bootstrap_interval(_of_tables, table, within=2, **options))
     merged = effective(_merged(tables.scores.histogram))
-    ranking = resampled(_of_ranking, merged, 1, half_row(merged))
+    prior = half_row(merged)
+    ranking = bootstrap_interval(_of_ranking, merged, within=1, prior=prior, **options)
     found |= _widened(_apart(RANKING, ranking), tables.ranking())
     moments = tables.scores.moments.cpu()
     bins = effective(moments[..., 0])
-    found |= _apart(OF_MOMENTS, resampled(_of_moments(moments), bins, 2, 0.0))
-    found["calibration_error"] = _without_bias(
-        found["calibration_error"], tables.rates()["calibration_error"]
+    found["brier"] = bootstrap_interval(_brier(moments), bins, within=2, prior=0.0, **options)
+    found["calibration_error"] = bootstrap_distance_interval(
+        _calibration(moments), bins, within=2, prior=half_rows_of_bins(bins), **options
     )
     return found
 
@@ -188,13 +188,6 @@ def _widened(intervals: dict[str, Interval], ranking: BinnedRanking) -> dict[str
     return widened
 
 
-def _without_bias(interval: Interval, rates: Rates) -> Interval:
-    # Chance adds to a mean of absolute distances, once in the figure and again in its resamples.
-    # The lower limit gives both back; the upper keeps them, which errs on the safe side.
-    bias = ((interval.low + interval.high) / 2 - rates.rate.cpu()).clamp_min(0)
-    return Interval((interval.low - 2 * bias).clamp_min(0), interval.high)
-
-
 def _or_nan(rates: Rates) -> Tensor:
     return torch.where(estimable(rates), rates.rate, torch.nan)
 
@@ -209,9 +202,19 @@ def _of_ranking(histogram: Tensor) -> Tensor:
     return torch.stack([_or_nan(rates(ranking)) for rates in RANKING.values()], dim=-1)
 
 
-def _of_moments(moments: Tensor) -> Callable[[Tensor], Tensor]:
-    def figures(mass: Tensor) -> Tensor:
-        drawn, rows = with_mass(moments, mass), mass.sum(-1)
-        return torch.stack([_or_nan(rate(drawn, rows)) for rate in OF_MOMENTS.values()], dim=-1)
+def _brier(moments: Tensor) -> Callable[[Tensor], Tensor]:
+    def figure(mass: Tensor) -> Tensor:
+        return _or_nan(brier_score(with_mass(moments, mass), mass.sum(-1)))
 
-    return figures
+    return figure
+
+
+def _calibration(moments: Tensor) -> Callable[[Tensor], Tensor]:
+    # The mean score of a bin is taken as known: within a bin scores differ by its width at most.
+    mass, score, _ = moments.sum(-3).unbind(-1)
+    mean = torch.where(mass > 0, score / mass.clamp_min(torch.finfo(mass.dtype).tiny), 0.0)
+
+    def deviations(drawn: Tensor) -> Tensor:
+        return (drawn[..., 1, :] - mean * drawn.sum(-2)) / drawn.sum((-2, -1)).unsqueeze(-1)
+
+    return deviations

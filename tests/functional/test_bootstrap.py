@@ -10,9 +10,11 @@ from sklearn.metrics import roc_auc_score
 from fairlightning.exceptions import ArgumentError
 from fairlightning.functional import bootstrap
 from fairlightning.functional.bootstrap import (
+    bootstrap_distance_interval,
     bootstrap_interval,
     bootstrap_rows_interval,
     half_row,
+    half_rows_of_bins,
     resample,
 )
 from fairlightning.functional.intervals import rate_interval
@@ -168,6 +170,38 @@ def test_leading_axes_and_several_figures_at_once():
     )
     assert both.low.shape == (1, 2, 2)
     assert (both.low < both.high).all()
+
+
+def residuals(table):
+    # Scores at the middle of ten bins; the signed parts of the calibration error.
+    score = torch.linspace(0.05, 0.95, 10, dtype=torch.float64)
+    return (table[..., 1, :] - table.sum(-2) * score) / table.sum((-2, -1)).unsqueeze(-1)
+
+
+@pytest.mark.parametrize("size", [10, 100, 1000])
+@pytest.mark.parametrize("shift", [0.0, 0.2])
+def test_calibration_errors_are_covered_at_zero_too(size, shift):
+    positive = (torch.linspace(0.05, 0.95, 10, dtype=torch.float64) - shift).clamp_min(0.01)
+    share = torch.stack([1 - positive, positive]) / 10
+    generator = torch.Generator().manual_seed(0)
+    cell = torch.multinomial(share.flatten().expand(500, 20), size, True, generator=generator)
+    table = torch.nn.functional.one_hot(cell, 20).sum(1).view(-1, 2, 10)
+    options = dict(within=2, num_resamples=300, prior=half_rows_of_bins(table))
+    low, high = bootstrap_distance_interval(residuals, table, **options)
+    figure, truth = residuals(table.double()).abs().sum(-1), residuals(share).abs().sum()
+    assert ((low <= figure) & (figure <= high)).all()
+    assert ((low <= truth + 1e-9) & (truth <= high)).double().mean() > 0.94
+    if size == 1000:
+        assert (high < 0.25).all()
+        assert (low > 0.05).all() == (shift > 0)
+
+
+def test_a_distance_without_rows_has_no_limits():
+    table = torch.stack([torch.ones(2, 10), torch.zeros(2, 10)])
+    prior = half_rows_of_bins(table)
+    assert prior.sum((1, 2)).tolist() == [10, 0]
+    low, high = bootstrap_distance_interval(residuals, table, within=2, prior=prior)
+    assert low.isnan().tolist() == high.isnan().tolist() == [False, True]
 
 
 def rows_of(size=400, seed=0):
