@@ -18,7 +18,7 @@ from fairlightning.groups import GroupSpec
 from fairlightning.metrics.base import ExactMetric
 from fairlightning.metrics.records import STAGES, SUPPORT, Key, Record
 
-CHUNK = 65_536
+CHUNK = 16_384
 """Rows that are held back to be counted at once, since counting a small batch costs as much."""
 
 
