@@ -6,6 +6,8 @@ from fairlightning.functional.rows import positive_scores
 from fairlightning.functional.score_histogram import ScoreTable
 from fairlightning.metrics.confusion import GroupConfusion
 from fairlightning.metrics.fairness import FairnessMetrics, fairness_records
+from fairlightning.metrics.individual import CounterfactualFlips
+from fairlightning.metrics.per_group import PerGroup
 from fairlightning.metrics.ranking import AUROC, GroupAUROC
 from fairlightning.metrics.records import (
     SMALL_SUPPORT,
@@ -18,6 +20,11 @@ from fairlightning.metrics.records import (
     readable,
     signed,
     tag,
+)
+from fairlightning.metrics.regression import (
+    ExactGroupDistribution,
+    GroupDistribution,
+    GroupRegression,
 )
 from fairlightning.metrics.scores import GroupScores
 from fairlightning.metrics.stage import INTERVALS, Intervals, StageMetrics
@@ -38,14 +45,19 @@ __all__ = [
     "TASKS",
     "Change",
     "ConfusionTable",
+    "CounterfactualFlips",
+    "ExactGroupDistribution",
     "FairnessMetrics",
     "GapVerdict",
     "GroupAUROC",
     "GroupConfusion",
+    "GroupDistribution",
+    "GroupRegression",
     "GroupScores",
     "GroupTables",
     "Intervals",
     "Key",
+    "PerGroup",
     "Record",
     "ScoreTable",
     "StageMetrics",
