@@ -202,6 +202,8 @@ class FairnessMonitor(L.Callback):
         return self._watches[stage]
 
     def _due(self, trainer: L.Trainer) -> bool:
+        if self.every_n_epochs == 1:
+            return True
         epoch = trainer.current_epoch + 1
         fitting = trainer.state.fn == "fit" and not trainer.sanity_checking
         return not fitting or epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs

@@ -20,7 +20,7 @@ from fairlightning.data import TabularDataModule
 from fairlightning.functional.rows import positive_scores
 from fairlightning.metrics import Record, tag
 from fairlightning.module import FairModule
-from fairlightning.report import is_shown
+from fairlightning.report import is_shown, place
 from fairlightning.verification import (
     evaluate,
     read_predictions,
@@ -81,7 +81,7 @@ class RunFolder:
         """
         final = {
             f"final/{tag(r)}": r.value
-            for r in records
+            for r in sorted(records, key=place)  # TensorBoard shows the first five
             if r.stage == "test" and r.group is None and r.value is not None and is_shown(r.key)
         }
         for logger in trainer.loggers:

@@ -6,7 +6,7 @@ from fairlightning.functional.rows import positive_scores
 from fairlightning.functional.score_histogram import ScoreTable
 from fairlightning.metrics.confusion import GroupConfusion
 from fairlightning.metrics.fairness import FairnessMetrics, fairness_records
-from fairlightning.metrics.individual import CounterfactualFlips
+from fairlightning.metrics.individual import Consistency, CounterfactualFlips
 from fairlightning.metrics.per_group import PerGroup
 from fairlightning.metrics.ranking import AUROC, GroupAUROC
 from fairlightning.metrics.records import (
@@ -45,6 +45,7 @@ __all__ = [
     "TASKS",
     "Change",
     "ConfusionTable",
+    "Consistency",
     "CounterfactualFlips",
     "ExactGroupDistribution",
     "FairnessMetrics",

@@ -105,7 +105,7 @@ def comparison_table(rows: Iterable[Change], stage: str) -> RenderableType:
     table = _table(f"{stage}: baseline and intervention")
     for header in ("Baseline ", "Intervention ", "Change", "%", ""):
         table.add_column(header, justify="right" if header else "left", no_wrap=True)
-    figures = sorted((r for r in rows if r.key.group is None and is_shown(r.key)), key=_place)
+    figures = sorted((r for r in rows if r.key.group is None and is_shown(r.key)), key=place)
     for attribute in dict.fromkeys(row.key.attribute for row in figures):
         table.add_section()
         table.add_row(Text(attribute or "all rows", style="bold"))
@@ -142,7 +142,7 @@ def _both(row: Change) -> Text:
 
 
 def _figures(records: list[Record], stage: str) -> Table:
-    shown = sorted((r for r in records if r.group is None and is_shown(r.key)), key=_place)
+    shown = sorted((r for r in records if r.group is None and is_shown(r.key)), key=place)
     rows = max((r.support for r in shown if r.attribute is None), default=0)
     table = _table(f"{stage}: {rows:,} rows")
     intervals = any(r.low is not None or r.high is not None for r in shown)
@@ -160,8 +160,8 @@ def _figures(records: list[Record], stage: str) -> Table:
     return table
 
 
-def _place(row: Record | Change) -> int:
-    # In the order of the shown figures; sorting is stable, so that attributes stay apart.
+def place(row: Record | Change) -> int:
+    """Rank of a figure among those that are shown; sorting by it keeps attributes apart."""
     metric = row.metric if isinstance(row, Record) else row.key.metric
     shown = (*SHOWN_OVERALL, *SHOWN_GAPS)
     return shown.index(metric) if metric in shown else len(shown)
