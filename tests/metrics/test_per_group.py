@@ -36,7 +36,10 @@ METRICS = {
     "perplexity": tm.text.Perplexity,
 }
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:Metric `.*` will save all", "ignore:The variance of predictions"
+    "ignore:Metric `.*` will save all",
+    "ignore:The variance of predictions",
+    "ignore:The ``compute`` method",
+    "ignore:No .* samples in targets",
 )
 
 
@@ -314,7 +317,6 @@ def _joined(kind, batches):
 
 @pytest.mark.parametrize("split", ["a group on each", "unequal", "nothing on one"])
 @pytest.mark.parametrize("kind", ["accuracy", "auroc", "pearson", "recall of classes", "retrieval"])
-@pytest.mark.filterwarnings("ignore:The ``compute`` method")
 def test_two_processes_count_as_one(tmp_path, kind, split):
     batch = rows(kind)
     women = batch[2][:, 0] == 0
