@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 from torchmetrics import Metric
@@ -17,6 +18,11 @@ class ExactMetric(Metric):
 
     full_state_update = False
     is_differentiable = False
+
+    def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
+        """Take in the rows of another metric; what was computed before is out of date."""
+        super().merge_state(incoming_state)
+        self._computed = None
 
     def _apply(
         self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = ""

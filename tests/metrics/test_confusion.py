@@ -137,6 +137,16 @@ def test_pieces_merge_to_the_whole():
     assert same(counted(tuple(column[shuffled] for column in rows)), whole)
 
 
+def test_merging_makes_what_was_computed_out_of_date():
+    groups = {"sex": ["F", "M"]}
+    one, other = GroupConfusion(groups), GroupConfusion(groups)
+    for metric in (one, other):
+        metric.update(torch.tensor([1.0]), torch.tensor([1]), torch.tensor([[0]]))
+    assert one.compute().counts.sum() == 1
+    one.merge_state(other)
+    assert one.compute().counts.sum() == 2
+
+
 def test_weights_of_one_change_nothing():
     rows = batch()
     metric = GroupConfusion(GROUPS)
