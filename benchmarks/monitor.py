@@ -53,10 +53,13 @@ class EpochClock(L.Callback):
 
 def many_rows(data: TabularDataModule) -> BatchLoader:
     """Adult's training rows, repeated in a fixed random order."""
-    (numeric, categorical), target, sensitive, weight, _ = data.batch("train")
+    train = data.batch("train")
+    (numeric, categorical), target, sensitive = train.inputs, train.target, train.sensitive
     rows = torch.randint(len(target), (BATCHES * 1024,), generator=torch.Generator().manual_seed(0))
     inputs = (numeric[rows], categorical[rows])
-    return BatchLoader(Batch(inputs, target[rows], sensitive[rows], weight, rows), 1024)
+    return BatchLoader(
+        Batch(inputs, target[rows], sensitive[rows], None, rows, train.checked), 1024
+    )
 
 
 def validate(data: TabularDataModule, loader: BatchLoader, *callbacks: L.Callback) -> EpochClock:

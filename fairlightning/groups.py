@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations, product
 from math import prod
+from operator import ge
 from typing import Any
 
 import pandas as pd
@@ -237,7 +238,7 @@ class GroupSpec:
         if not len(sensitive):
             return
         low, high = (ends.tolist() for ends in sensitive.aminmax(dim=0))
-        if min(low) < UNKNOWN or any(h >= s for h, s in zip(high, self.sizes, strict=True)):
+        if min(low) < UNKNOWN or any(map(ge, high, self.sizes)):
             raise ArgumentError.of(
                 "sensitive",
                 found=f"codes from {min(low)} to {max(high)}",

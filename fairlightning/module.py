@@ -95,6 +95,7 @@ class FairModule(FairnessMixin, L.LightningModule):
             representation=representation,
             parameters=tuple(self.network.parameters()) if self._needs_parameters else None,
             weight=batch.weight,
+            checked=getattr(batch, "checked", False),
         )
 
     def configure_optimizers(self) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 from fairlightning.exceptions import MissingFieldError
 from fairlightning.groups import GroupSpec
 from fairlightning.metrics import Intervals, Record, StageMetrics, stage_metrics, task_of
-from fairlightning.objectives import Step
+from fairlightning.objectives import Step, Sums
 
 HELD = 64
 """Batches whose sums are held back to be added up at once."""
@@ -39,8 +38,8 @@ class Watch:
         self.tables: Any = None
         self.concluded = True
         self._metrics: StageMetrics | None = None
-        self._sums: dict[str, Tensor] = {}
-        self._held: list[Mapping[str, Tensor]] = []
+        self._sums: dict[str, tuple[Tensor, ...]] = {}
+        self._held: list[Sums] = []
 
     def count(self, step: Step) -> None:
         """Take in the rows of a batch.
@@ -80,7 +79,7 @@ class Watch:
         self.concluded = True
         return self._metrics.records(self.tables, intervals=intervals)
 
-    def add_sums(self, sums: Mapping[str, Tensor]) -> None:
+    def add_sums(self, sums: Sums) -> None:
         """Add a batch to the sums of the epoch."""
         if not sums:
             return
@@ -88,7 +87,7 @@ class Watch:
         if len(self._held) >= HELD:
             self._add_held()
 
-    def take_sums(self) -> dict[str, Tensor]:
+    def take_sums(self) -> Sums:
         """Return the sums of the epoch, empty without any, and begin the next."""
         self._add_held()
         sums, self._sums = self._sums, {}
@@ -98,5 +97,8 @@ class Watch:
         held, self._held = self._held, []
         for name in held[0] if held else ():
             # float64, since an epoch adds up many batches.
-            total = torch.stack([sums[name] for sums in held]).sum(0, dtype=torch.float64)
-            self._sums[name] = self._sums[name] + total if name in self._sums else total
+            columns = zip(*(sums[name] for sums in held), strict=True)
+            total = tuple(torch.stack(column).sum(0, dtype=torch.float64) for column in columns)
+            if name in self._sums:
+                total = tuple(a + b for a, b in zip(self._sums[name], total, strict=True))
+            self._sums[name] = total

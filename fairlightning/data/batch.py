@@ -17,6 +17,8 @@ class Batch(NamedTuple):
         sensitive: `(N, A)` int64 category positions; `-1` where the value is not known.
         weight: `(N,)` float32 row weights ≥ 0, or None where rows are not weighted.
         index: `(N,)` int64 row numbers in the source table, counted from 0.
+        checked: Whether target, sensitive and weight are known to be in range, so that no training
+            step needs to check them again; true for the rows of our data modules.
     """
 
     inputs: tuple[Tensor, Tensor]
@@ -24,3 +26,4 @@ class Batch(NamedTuple):
     sensitive: Tensor
     weight: Tensor | None
     index: Tensor  # type: ignore[assignment]  # hides tuple.index, which a batch has no use for
+    checked: bool = False

@@ -168,13 +168,14 @@ class BatchLoader:
         else:
             rows = order[part]
             pick = lambda values: values.index_select(0, rows)  # noqa: E731
-        (numeric, categorical), target, sensitive, weight, index = self.data
+        (numeric, categorical), target, sensitive, weight, index, checked = self.data
         return Batch(
             (pick(numeric), pick(categorical)),
             pick(target),
             pick(sensitive),
             None if weight is None else pick(weight),
             pick(index),
+            checked,
         )
 
 

@@ -99,6 +99,7 @@ def _batch(
         sensitive[index],
         None if weight is None else weight[index],
         index,
+        checked=True,
     )
 
 

@@ -50,8 +50,21 @@ def segment_sums(values: Tensor, segment: Tensor, num_segments: int) -> Tensor:
     if values.dtype in (torch.float16, torch.bfloat16):
         values = values.float()
     # Unknown rows go to slot 0, which is cut off: -1 would silently hit the last segment.
-    sums = values.new_zeros((*values.shape[:-1], num_segments + 1))
-    return sums.index_add(-1, segment + 1, values)[..., 1:]
+    return slot_sums(values, segment + 1, num_segments + 1)[..., 1:]
+
+
+def slot_sums(values: Tensor, slot: Tensor, num_slots: int) -> Tensor:
+    """Sum rows by slot, where every row has one.
+
+    Args:
+        values: `(..., N)` values.
+        slot: `(N,)` int64 ids in `[0, num_slots)`.
+        num_slots: Number of slots `S`.
+
+    Returns:
+        `(..., S)` sums.
+    """
+    return values.new_zeros((*values.shape[:-1], num_slots)).index_add(-1, slot, values)
 
 
 def rates_from_sums(total: Tensor, mass: Tensor, support: Tensor | None = None) -> Rates:
@@ -67,10 +80,16 @@ def rates_from_sums(total: Tensor, mass: Tensor, support: Tensor | None = None) 
     """
     mass = mass.detach()
     support = mass if support is None else support.detach()
-    # Clamping the denominator keeps the gradient finite at 0; `where(n > 0, s / n, ...)` does not.
-    tiny = torch.finfo(mass.dtype).tiny
-    pooled = total.detach().sum(-1, keepdim=True) / mass.sum(-1, keepdim=True).clamp_min(tiny)
-    return Rates(torch.where(mass > 0, total / mass.clamp_min(tiny), pooled), support)
+    pooled = mean_scores(total.detach().sum(-1, keepdim=True), mass.sum(-1, keepdim=True))
+    return Rates(torch.where(mass > 0, mean_scores(total, mass), pooled), support)
+
+
+def mean_scores(total: Tensor, mass: Tensor) -> Tensor:
+    """Divide sums by masses ≥ 0; a sum of no mass gives 0, which is no rate and must be masked.
+
+    Clamping the denominator keeps the gradient finite at 0; `where(n > 0, s / n, ...)` does not.
+    """
+    return total / mass.clamp_min(torch.finfo(mass.dtype).tiny)
 
 
 def group_rates(
@@ -101,12 +120,14 @@ def group_rates(
     """
     if condition is not None:
         group = torch.where(condition, group, -1)
-    sums = segment_sums(row_moments(scores, weight), group, num_groups)
-    return rates_from_sums(*sums.unbind(-2))
+    moments = row_moments(scores, weight)
+    return rates_from_sums(*(segment_sums(moment, group, num_groups) for moment in moments))
 
 
-def row_moments(scores: Tensor, weight: Tensor | None = None, *, square: bool = False) -> Tensor:
-    """Stack what has to be summed per group, so that one segment sum (and one collective) does.
+def row_moments(
+    scores: Tensor, weight: Tensor | None = None, *, square: bool = False
+) -> tuple[Tensor, ...]:
+    """Return what has to be summed per group, in at least float32.
 
     Args:
         scores: `(..., N)` scores.
@@ -114,18 +135,17 @@ def row_moments(scores: Tensor, weight: Tensor | None = None, *, square: bool = 
         square: Also give the squared scores, for within-group variances.
 
     Returns:
-        `(..., M, N)`: weighted score and mass; where weights are given, 1 for every row of
+        Weighted score `(..., N)` and mass `(N,)`; where weights are given, 1 for every row of
         positive weight; last, if asked for, the weighted square.
     """
     if scores.dtype in (torch.float16, torch.bfloat16):
         scores = scores.float()
-    one = torch.ones_like(scores)
-    if weight is None:
-        rows = [scores, one]
-    else:
-        mass = one * weight
+    mass = scores.new_ones(scores.shape[-1])
+    moments = [scores, mass]
+    if weight is not None:
+        mass = mass * weight
         # A row of weight 0 is no evidence that its group is there.
-        rows = [scores * mass, mass, (mass > 0).to(scores.dtype)]
+        moments = [scores * mass, mass, (mass > 0).to(scores.dtype)]
     if square:
-        rows.append(rows[0] * scores)
-    return torch.stack(rows, dim=-2)
+        moments.append(moments[0] * scores)
+    return tuple(moments)

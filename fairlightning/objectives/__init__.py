@@ -5,7 +5,7 @@ from fairlightning.objectives.base import Losses, Objective, Step, Term, checked
 from fairlightning.objectives.combination import WeightedSum
 from fairlightning.objectives.complexity import ComplexityPenalty
 from fairlightning.objectives.distributed import sum_over_ranks
-from fairlightning.objectives.fairness import Fairness, Observation
+from fairlightning.objectives.fairness import Fairness, Observation, Sums
 from fairlightning.objectives.parity import ParityPenalty
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Observation",
     "ParityPenalty",
     "Step",
+    "Sums",
     "Term",
     "WeightedSum",
     "checked_step",

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from fairlightning.exceptions import ArgumentError, check_choice
 from fairlightning.functional.parity import CRITERIA, Criterion
+from fairlightning.functional.rates import mean_scores
 from fairlightning.functional.reversal import reverse_gradient
 from fairlightning.groups import GroupSpec
 from fairlightning.objectives.base import Objective, Step, Term
@@ -93,8 +94,8 @@ class Adversary(Objective):
         check_choice("feed", feed, FEEDS)
         return cls(groups, in_features=sum(sizes[name] for name in FEEDS[feed]), **options)
 
-    def sums(self, step: Step) -> Tensor:
-        """Summed cross-entropy, mass and rows of each attribute: `(..., 3, A)`."""
+    def sums(self, step: Step) -> tuple[Tensor, ...]:
+        """Summed cross-entropy `(..., A)`, and mass and rows `(A,)` of each attribute."""
         assert step.target is not None and step.sensitive is not None
         fed = [getattr(step, name) for name in self.feed]
         features = fed[0] if len(fed) == 1 else torch.cat(fed, -1)
@@ -111,10 +112,10 @@ class Adversary(Objective):
             logits = logits + self._barred
         return _moments(_row_cross_entropy(logits, truth), truth >= 0, step.row_weight)
 
-    def term(self, sums: Tensor) -> Term:
+    def term(self, sums: Sequence[Tensor]) -> Term:
         """Mean cross-entropy over the attributes."""
-        loss, mass, rows = sums.unbind(-2)
-        own = (loss / mass.detach().clamp_min(torch.finfo(mass.dtype).tiny)).mean(-1)
+        loss, mass, rows = sums
+        own = mean_scores(loss, mass.detach()).mean(-1)
         support = dict(zip(self.attributes, rows.detach().unbind(-1), strict=True))
         return Term(-own.detach(), own=own, support=support)
 
@@ -128,17 +129,16 @@ def _row_cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
     return flat.view(rows)
 
 
-def _moments(losses: Tensor, known: Tensor, row_weight: Tensor | None) -> Tensor:
-    """Summed loss, mass and number of rows: `(..., N, A)` and `(N, A)` → `(..., 3, A)`."""
+def _moments(
+    losses: Tensor, known: Tensor, row_weight: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Summed loss `(..., A)`, mass and number of rows `(A,)`, of `(..., N, A)` and `(N, A)`."""
     if row_weight is None:
-        mass = rows = known.sum(0)
-    else:
-        weight = row_weight.unsqueeze(1)
-        losses = losses * weight
-        mass = (known * weight).sum(0)
-        rows = (known & (weight > 0)).sum(0)
-    total = losses.sum(-2)
-    return torch.stack([total, *(x.to(total.dtype).expand_as(total) for x in (mass, rows))], -2)
+        mass = known.sum(0, dtype=losses.dtype)
+        return losses.sum(-2), mass, mass
+    weight = row_weight.unsqueeze(1)
+    rows = (known & (weight > 0)).sum(0, dtype=losses.dtype)
+    return (losses * weight).sum(-2), (known * weight).sum(0), rows
 
 
 def mlp_head(in_features: int, hidden: Sequence[int], out_features: int) -> nn.Sequential:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -15,8 +14,7 @@ from fairlightning.functional.rows import check_labels, check_weight
 from fairlightning.groups import GroupSpec
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """What one batch offers to the objectives. Fields that an objective needs are checked.
 
     Attributes:
@@ -26,6 +24,8 @@ class Step:
         representation: `(..., N, H)` what the network computed before its last layer.
         parameters: The network's parameters, for penalties on the weights.
         row_weight: `(N,)` weights of the rows, or None where each counts once.
+        checked: Whether labels, codes and weights are known to be in range, as those of our data
+            modules are: they were checked once, when the table was read.
     """
 
     logits: Tensor | None = None
@@ -34,6 +34,7 @@ class Step:
     representation: Tensor | None = None
     parameters: Sequence[Tensor] | None = None
     row_weight: Tensor | None = None
+    checked: bool = False
 
 
 def checked_step(step: Step, groups: GroupSpec) -> Step:
@@ -56,13 +57,15 @@ def checked_step(step: Step, groups: GroupSpec) -> Step:
                 expected="(N,) or (N, 1): one logit of the positive class",
                 mend="with two outputs pass logits[:, 1] - logits[:, 0]",
             )
+    if step.checked:
+        return step if logits is step.logits else step._replace(logits=logits)
     if target is not None and rows is not None:
         target = check_labels(target, rows).long()
     if weight is not None and rows is not None:
         weight = check_weight(weight, rows)
     if sensitive is not None:
         sensitive = groups.check(sensitive, rows)
-    return replace(step, logits=logits, target=target, sensitive=sensitive, row_weight=weight)
+    return step._replace(logits=logits, target=target, sensitive=sensitive, row_weight=weight)
 
 
 class Term(NamedTuple):
@@ -143,11 +146,11 @@ class Objective(nn.Module, ABC):
         return cls(groups, **options)
 
     @abstractmethod
-    def sums(self, step: Step) -> Tensor:
-        """Reduce a batch to a tensor of sums that are additive over rows, batches and ranks."""
+    def sums(self, step: Step) -> tuple[Tensor, ...]:
+        """Reduce a batch to sums that are additive over rows, batches and ranks."""
 
     @abstractmethod
-    def term(self, sums: Tensor) -> Term:
+    def term(self, sums: Sequence[Tensor]) -> Term:
         """Turn sums, possibly of many batches or ranks, into the term."""
 
     def forward(self, step: Step) -> Term:
@@ -171,8 +174,7 @@ class Objective(nn.Module, ABC):
                 )
 
 
-@dataclass(frozen=True)
-class Losses:
+class Losses(NamedTuple):
     """The parts of one loss, all detached but `loss`.
 
     Attributes:
@@ -185,7 +187,7 @@ class Losses:
     loss: Tensor
     total: Tensor
     parts: Mapping[str, Tensor]
-    support: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    support: Mapping[str, Mapping[str, Tensor]] = {}
 
     def named(self) -> Iterator[tuple[str, Tensor]]:
         """Names and values as they are logged, `total` first."""

@@ -45,7 +45,7 @@ class WeightedSum(nn.Module):
         """
         total = task_loss if self.task == 1.0 else self.task * task_loss
         for name, term in terms.items():
-            total = total + weights[name] * term.value
+            total = torch.addcmul(total, weights[name], term.value)
         loss = total
         for term in terms.values():
             if term.own is not None:

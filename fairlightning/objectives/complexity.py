@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -38,15 +39,15 @@ class ComplexityPenalty(Objective):
         super().__init__(groups, weight=weight)
         self.norm = check_choice("norm", norm, ("l2", "l1"))
 
-    def sums(self, step: Step) -> Tensor:
+    def sums(self, step: Step) -> tuple[Tensor, ...]:
         """Norm and 1: the mean over batches and ranks is the norm itself."""
         assert step.parameters is not None
         power = torch.Tensor.square if self.norm == "l2" else torch.Tensor.abs
         weights = [power(weight).sum() for weight in step.parameters if weight.ndim > 1]
         norm = torch.stack(weights).sum()
-        return torch.stack([norm, torch.ones_like(norm)])
+        return norm, torch.ones_like(norm)
 
-    def term(self, sums: Tensor) -> Term:
+    def term(self, sums: Sequence[Tensor]) -> Term:
         """Mean of the norm over what was summed."""
-        norm, count = sums.unbind(-1)
+        norm, count = sums
         return Term(norm / count)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +14,11 @@ from fairlightning.objectives.base import Losses, Objective, Step, checked_step
 from fairlightning.objectives.combination import WeightedSum, mean_task_loss
 from fairlightning.objectives.distributed import sum_over_ranks, world_size
 
+Sums: TypeAlias = Mapping[str, tuple[Tensor, ...]]
+"""Additive sums by the name of the objective."""
 
-@dataclass(frozen=True)
-class Observation:
+
+class Observation(NamedTuple):
     """What callbacks may see of the last batch; everything detached.
 
     Attributes:
@@ -29,7 +30,7 @@ class Observation:
 
     step: Step
     losses: Losses
-    sums: Mapping[str, Tensor]
+    sums: Sums
 
 
 class Fairness(nn.Module):
@@ -151,25 +152,23 @@ class Fairness(nn.Module):
         self.last = self._observe(step, task, local, losses)
         return losses.loss
 
-    def finish(self, sums: Mapping[str, Tensor]) -> Losses:
+    def finish(self, sums: Sums) -> Losses:
         """Turn sums added over batches into the losses of all their rows, on all ranks.
 
         Args:
             sums: Sums by name, as in `Observation.sums`; every rank must call this.
         """
-        total = self._reduced(dict(sums))
+        total = dict(self._reduced(sums))
         weighted, mass = total.pop("task")
         return self._combine(weighted / mass, total)
 
-    def _combine(self, task: Tensor, sums: Mapping[str, Tensor]) -> Losses:
+    def _combine(self, task: Tensor, sums: Sums) -> Losses:
         terms = {name: objective.term(sums[name]) for name, objective in self.items()}
         weights = {name: objective.weight for name, objective in self.items()}
         losses: Losses = self.combination(task, terms, weights)
         return losses
 
-    def _observe(
-        self, step: Step, task: Tensor, sums: Mapping[str, Tensor], losses: Losses
-    ) -> Observation:
+    def _observe(self, step: Step, task: Tensor, sums: Sums, losses: Losses) -> Observation:
         seen = Step(
             logits=None if step.logits is None else step.logits.detach(),
             target=step.target,
@@ -180,17 +179,19 @@ class Fairness(nn.Module):
             return Observation(seen, losses, {})
         rows = 1 if step.target is None else len(step.target)
         mass = task.new_tensor(rows) if step.row_weight is None else step.row_weight.sum()
-        kept = {"task": torch.stack([task * mass, mass]), **sums}
-        return Observation(seen, losses, {name: part.detach() for name, part in kept.items()})
+        kept = {"task": (task * mass, mass), **sums}
+        detached = {name: tuple(x.detach() for x in parts) for name, parts in kept.items()}
+        return Observation(seen, losses, detached)
 
     @staticmethod
-    def _reduced(sums: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _reduced(sums: Sums) -> Sums:
         """Add over ranks with one collective for all objectives."""
         if not sums or world_size() == 1:
             return sums
-        packed = sum_over_ranks(torch.cat([part.flatten() for part in sums.values()]))
-        parts = packed.split([part.numel() for part in sums.values()])
+        local = [part for parts in sums.values() for part in parts]
+        packed = sum_over_ranks(torch.cat([part.flatten() for part in local]))
+        pieces = iter(packed.split([part.numel() for part in local]))
         return {
-            name: part.view_as(local)
-            for (name, local), part in zip(sums.items(), parts, strict=True)
+            name: tuple(next(pieces).view_as(part) for part in parts)
+            for name, parts in sums.items()
         }

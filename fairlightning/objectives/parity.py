@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import torch
 from torch import Tensor
@@ -11,14 +12,12 @@ from fairlightning.exceptions import ArgumentError, check_choice
 from fairlightning.functional.parity import (
     CRITERIA,
     GAPS,
-    NUM_CONDITIONS,
     Criterion,
     Gap,
-    criterion_cells,
     parity_gap,
     rate_variance,
 )
-from fairlightning.functional.rates import rates_from_sums, row_moments, segment_sums
+from fairlightning.functional.rates import Rates, mean_scores, row_moments, slot_sums
 from fairlightning.groups import GroupSpec
 from fairlightning.objectives.base import Objective, Step, Term
 
@@ -59,6 +58,9 @@ class ParityPenalty(Objective):
     (0.3808, [[1.0, 1.0]])
     """
 
+    _offset: Tensor
+    _axes: Tensor
+
     def __init__(
         self,
         groups: GroupSpec,
@@ -82,10 +84,17 @@ class ParityPenalty(Objective):
         single = tuple((name,) for name in self.attributes)
         self.partitions = (self.attributes,) if intersections else single
         self.num_groups = [groups.num_groups(partition) for partition in self.partitions]
+        # Sums of every partition, label (if it matters) and group, unknown first, as one block.
+        labels = 1 if criterion == "demographic_parity" else 2
+        self._block = (len(self.partitions), labels, max(self.num_groups) + 1)
+        offset = torch.arange(len(self.partitions)) * labels * self._block[2] + 1
+        self.register_buffer("_offset", offset, persistent=False)
+        axes = torch.tensor(groups.axes(self.attributes))
+        self.register_buffer("_axes", axes, persistent=False)
 
-    def sums(self, step: Step) -> Tensor:
-        """Sums of the moments of each row per condition and group: `(..., M, ΣCG)`."""
-        assert step.logits is not None and step.target is not None and step.sensitive is not None
+    def sums(self, step: Step) -> tuple[Tensor, ...]:
+        """Sums of the scores, and of what `term` needs beside them, per partition, label, group."""
+        assert step.logits is not None
         if step.row_weight is not None and self.debiased:
             raise ArgumentError.of(
                 "debiased",
@@ -93,39 +102,54 @@ class ParityPenalty(Objective):
                 expected="rows without weights, for which s²/n is right",
                 mend="pass debiased=False or train without row weights",
             )
-        scores = torch.sigmoid(step.logits.squeeze(-1))
-        moments = row_moments(scores, step.row_weight, square=self.debiased)
-        conditions = NUM_CONDITIONS[self.criterion]
-        parts = []
-        for partition, count in zip(self.partitions, self.num_groups, strict=True):
-            group = self.groups.group_ids(step.sensitive, partition)
-            cell = criterion_cells(self.criterion, step.target, group, count)
-            parts.append(segment_sums(moments, cell, conditions * count))
-        return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
+        slot = self._slots(step)
+        logits = step.logits.squeeze(-1)
+        moments = row_moments(torch.sigmoid(logits), step.row_weight, square=self.debiased)
+        return tuple(self._sum(moment, slot) for moment in moments)
 
-    def term(self, sums: Tensor) -> Term:
+    def _slots(self, step: Step) -> Tensor:
+        """Where each row counts, `(N, P)`."""
+        assert step.sensitive is not None and step.target is not None
+        if len(self.partitions) == len(self.attributes):
+            group = step.sensitive.index_select(1, self._axes)
+        else:
+            group = self.groups.group_ids(step.sensitive, self.attributes).unsqueeze(1)
+        slot = group + self._offset
+        if self._block[1] == 1:
+            return slot
+        return torch.add(slot, step.target.unsqueeze(1), alpha=self._block[2])
+
+    def _sum(self, values: Tensor, slot: Tensor) -> Tensor:
+        if slot.shape[1] > 1:
+            values = values.unsqueeze(-1).expand(*values.shape, slot.shape[1]).flatten(-2)
+        return slot_sums(values, slot.flatten(), prod(self._block))
+
+    def term(self, sums: Sequence[Tensor]) -> Term:
         """Gap of every partition, averaged."""
-        conditions = NUM_CONDITIONS[self.criterion]
-        gaps, support = [], {}
-        first = 0
-        for partition, count in zip(self.partitions, self.num_groups, strict=True):
-            part = sums[..., first : first + conditions * count]
-            first += conditions * count
-            gap, seen = self._gap(part.view(*sums.shape[:-1], conditions, count).unbind(-3))
-            gaps.append(gap)
-            support[" & ".join(partition)] = seen
-        value = gaps[0] if len(gaps) == 1 else torch.stack(gaps).mean(0)
+        first = 1 if self.criterion == "equal_opportunity" else 0
+        total, mass, *others = (
+            part.view(*part.shape[:-1], *self._block)[..., first:, 1:] for part in sums
+        )
+        mass = mass.detach()
+        if self.debiased:
+            rows, gap = mass, self._debiased_gap(total, mass, others[0])
+        else:
+            rows = others[0].detach() if others else mass
+            rates = Rates(mean_scores(total, mass), rows)
+            gap = parity_gap(rates, self.gap, temperature=self.temperature)
+        parts = zip(self.partitions, self.num_groups, strict=True)
+        support = {
+            " & ".join(partition): rows[..., index, :, :count]
+            for index, (partition, count) in enumerate(parts)
+        }
+        value = gap.squeeze(-1) if gap.shape[-1] == 1 else gap.mean(-1)
         return Term(value, support=support)
 
-    def _gap(self, rows: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        if not self.debiased:
-            rates = rates_from_sums(*rows)
-            return parity_gap(rates, self.gap, temperature=self.temperature), rates.support
-        total, mass, square = rows
+    @staticmethod
+    def _debiased_gap(total: Tensor, mass: Tensor, square: Tensor) -> Tensor:
         # One row has a rate but no variance, so its part of the bias could not be taken away.
-        rates = rates_from_sums(total, torch.where(mass > 1, mass, 0.0))
-        variance = rate_variance(rates, square)
-        return parity_gap(rates, "squared", variance=variance), mass.detach()
+        rates = Rates(mean_scores(total, mass), torch.where(mass > 1, mass, 0.0))
+        return parity_gap(rates, "squared", variance=rate_variance(rates, square))
 
 
 def _check_options(gap: Gap, debiased: bool, temperature: float) -> None:

@@ -48,7 +48,9 @@ def test_all_fields_move_together(rows):
     data = rows(20)
     for batch in BatchLoader(data, 6, shuffle=True):
         index = batch.index
-        for got, whole in zip((*batch.inputs, *batch[1:]), (*data.inputs, *data[1:]), strict=True):
+        for got, whole in zip(
+            (*batch.inputs, *batch[1:-1]), (*data.inputs, *data[1:-1]), strict=True
+        ):
             assert got.dtype == whole.dtype
             assert torch.equal(got, whole[index])
 

@@ -6,9 +6,10 @@ from torch import nn
 
 from fairlightning.callbacks import LambdaRamp
 from fairlightning.exceptions import ArgumentError, MissingFieldError, SetupError
+from fairlightning.groups import GroupSpec
 from fairlightning.mixins import AdversarialMixin, FairnessMixin, MultiObjectiveMixin, ParityMixin
 from fairlightning.module import FairModule
-from fairlightning.objectives import Adversary, ComplexityPenalty
+from fairlightning.objectives import Adversary, ComplexityPenalty, ParityPenalty
 
 
 def gradients(module, batch):
@@ -227,3 +228,14 @@ def test_prediction_needs_no_sensitive_columns_and_export_no_adversary():
     batch = make_batch()._replace(sensitive=None, target=None)
     assert model.predict_step(batch, 0).shape == (64,)
     assert not [name for name in model.network.state_dict() if "adversar" in name]
+
+
+def test_rows_are_checked_in_every_step_unless_they_were_before():
+    model = FairModule(Net(), GROUPS, objectives={"parity": ParityPenalty(GroupSpec(GROUPS))})
+    wrong = make_batch()._replace(target=torch.full((64,), 2))
+    with pytest.raises(ArgumentError, match="0 or 1 in every row"):
+        model.training_step(wrong, 0)
+    right = make_batch()
+    checked = model.training_step(right._replace(checked=True), 0)
+    assert torch.equal(checked, model.training_step(right, 0))
+    model.training_step(wrong._replace(checked=True), 0)
