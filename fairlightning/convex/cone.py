@@ -15,16 +15,13 @@ import torch
 from torch import Tensor
 
 from fairlightning.exceptions import ArgumentError
-from fairlightning.functional.newton import Problem
-from fairlightning.functional.projection import (
-    Cells,
-    Projection,
+from fairlightning.functional.projection import Cells, Distance, Projection
+from fairlightning.functional.projection.problem import (
+    Problem,
     at_least_float32,
-    check_epsilon,
     check_probabilities,
-    make_problem,
 )
-from fairlightning.functional.shifts import Distance
+from fairlightning.functional.projection.project import outside_graphs
 
 if TYPE_CHECKING:
     import cvxpy as cp
@@ -96,6 +93,7 @@ class ConeProjection:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_layers": OrderedDict()}
 
+    @outside_graphs
     def __call__(
         self,
         probabilities: Tensor,
@@ -108,7 +106,7 @@ class ConeProjection:
         """Solve; arguments and errors are those of `fair_projection` and `FairProjection`."""
         host = check_probabilities(probabilities)
         rows = host.shape[-1]
-        problem = make_problem(cells, rows, check_epsilon(epsilon), weight)
+        problem = Problem.of(cells, rows, epsilon, weight)
         if not host.size:
             return Projection(at_least_float32(probabilities), None, 0.0)
         layer = self._layer(rows, cells.blocks)
