@@ -25,6 +25,7 @@ _AIM = 1e-13
 _ENOUGH = 1e-11
 _PATIENCE = 3
 _STEPS = 300
+_HOPELESS = 60
 _FRACTIONS = 0.5 ** np.arange(12)
 _DAMPING = 1e-13
 _DAMPINGS = (1e-1, 1e-3)
@@ -84,9 +85,11 @@ class Dual:
     def solve(self) -> Array:
         """Return the `(K, N)` projections."""
         point = best = self._start()
-        stalled = 0
+        stalled, halved, halved_at = 0, np.inf, 0
         for self.steps in range(_STEPS):
-            if best.worst <= (_ENOUGH if stalled else _AIM):
+            if best.worst < halved / 2:
+                halved, halved_at = best.worst, self.steps
+            if best.worst <= (_ENOUGH if stalled else _AIM) or self.steps - halved_at > _HOPELESS:
                 break
             if stalled < _PATIENCE:
                 point = self._point_at(self._newton_step(point))
