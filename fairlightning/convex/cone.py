@@ -41,8 +41,8 @@ SOLVER_ARGS: Mapping[Distance, Mapping[str, Any]] = {
     },
     "kl": {"solve_method": "SCS", "eps": 1e-9, "mode": "lsmr"},
 }
-"""What is handed to diffcp unless told otherwise. Its default for gradients, `mode="lsqr"`, takes
-no less time and errs by up to 2e-3; Clarabel misses the optimum of `kl` by 1e-5."""
+"""What is handed to diffcp unless told otherwise. Its default for gradients, `mode="lsqr"`, is less
+exact (`benchmarks/projection.py`), and Clarabel is less exact than SCS for `kl`."""
 
 _LAYERS = 4
 _FREE = 2.0
@@ -63,8 +63,8 @@ class ConeProjection:
     """The projection as a cone program, with constraints of one's own.
 
     cvxpylayers compiles a program for one number of rows and cells. The last four are kept, so a
-    loader should drop its last, shorter batch; compiling takes 0.02 to 0.4 s. Compiled programs
-    are neither copied nor pickled with it. Arguments are those of `FairProjection`.
+    loader should drop its last, shorter batch. Compiled programs are neither copied nor pickled
+    with it. Arguments are those of `FairProjection`.
     """
 
     def __init__(

@@ -8,6 +8,7 @@ from fair_batches import CRITERIA, GROUPS, table
 
 from fairlightning.convex.projection import FairProjection
 from fairlightning.exceptions import ArgumentError
+from fairlightning.objectives import ParityPenalty, ProjectionPenalty, Step
 
 
 def test_layer_checks_its_arguments():
@@ -20,6 +21,8 @@ def test_layer_checks_its_arguments():
         FairProjection(GROUPS, solver="newton", constraints=lambda x, _: [])
     with pytest.raises(ArgumentError, match="newton"):
         FairProjection(GROUPS, solver="newton", parameters={"cap": ()})
+    with pytest.raises(ArgumentError, match="newton"):
+        FairProjection(GROUPS, solver_args={"solve_method": "SCS"})
     with pytest.raises(ArgumentError, match="target"):
         FairProjection(GROUPS, criterion="equal_opportunity")(p, sensitive)
     with pytest.raises(ArgumentError, match="target"):
@@ -42,6 +45,15 @@ def test_both_solvers_of_the_layer_agree(criterion, intersections):
     found = newton(p, sensitive, target, weight=weight)
     expected = general(p, sensitive, target, weight=weight)
     assert (found - expected).abs().max() < 1e-6
+    rows = {"target": target, "sensitive": sensitive}
+    seen = Step(logits=found.logit()[:, None], row_weight=weight, **rows)
+    parity = {"criterion": criterion, "intersections": intersections}
+    for attributes in [None] if intersections else [["sex"], ["race"]]:
+        gap = ParityPenalty(GROUPS, attributes=attributes, **parity)
+        assert gap(seen).value < 0.04 + 1e-8
+    given = Step(logits=p.logit()[:, None], **rows)
+    penalty = ProjectionPenalty(GROUPS, epsilon=0.04, distance="squared", **parity)
+    assert newton.penalty(p, sensitive, target) == pytest.approx(penalty(given).value.item())
     models = torch.stack([p, p.square()])
     assert (newton(models, sensitive, target) - general(models, sensitive, target)).abs().max() < (
         1e-6
