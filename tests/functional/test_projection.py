@@ -63,7 +63,7 @@ def test_several_attributes_equal_the_program_with_all_pairs(criterion, distance
     st.sampled_from([0.3, 2.0, 8.0, 40.0]),
     st.integers(0, 10**6),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_pattern_of_groups_is_projected_to_the_optimum(rows, sizes, epsilon, spread, seed):
     random = torch.Generator().manual_seed(seed)
     ids, first = [], 0
