@@ -15,16 +15,13 @@ import torch
 from torch import Tensor
 
 from fairlightning.exceptions import ArgumentError
-from fairlightning.functional.newton import Problem
-from fairlightning.functional.projection import (
-    Cells,
-    Projection,
+from fairlightning.functional.projection import Cells, Distance, Projection
+from fairlightning.functional.projection.problem import (
+    Problem,
     at_least_float32,
-    check_epsilon,
     check_probabilities,
-    make_problem,
 )
-from fairlightning.functional.shifts import Distance
+from fairlightning.functional.projection.project import outside_graphs
 
 if TYPE_CHECKING:
     import cvxpy as cp
@@ -44,8 +41,8 @@ SOLVER_ARGS: Mapping[Distance, Mapping[str, Any]] = {
     },
     "kl": {"solve_method": "SCS", "eps": 1e-9, "mode": "lsmr"},
 }
-"""What is handed to diffcp unless told otherwise. Its default for gradients, `mode="lsqr"`, takes
-no less time and errs by up to 2e-3; Clarabel misses the optimum of `kl` by 1e-5."""
+"""What is handed to diffcp unless told otherwise. Its default for gradients, `mode="lsqr"`, is less
+exact (`benchmarks/projection.py`), and Clarabel is less exact than SCS for `kl`."""
 
 _LAYERS = 4
 _FREE = 2.0
@@ -66,8 +63,8 @@ class ConeProjection:
     """The projection as a cone program, with constraints of one's own.
 
     cvxpylayers compiles a program for one number of rows and cells. The last four are kept, so a
-    loader should drop its last, shorter batch; compiling takes 0.02 to 0.4 s. Compiled programs
-    are neither copied nor pickled with it. Arguments are those of `FairProjection`.
+    loader should drop its last, shorter batch. Compiled programs are neither copied nor pickled
+    with it. Arguments are those of `FairProjection`.
     """
 
     def __init__(
@@ -96,6 +93,7 @@ class ConeProjection:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_layers": OrderedDict()}
 
+    @outside_graphs
     def __call__(
         self,
         probabilities: Tensor,
@@ -108,7 +106,7 @@ class ConeProjection:
         """Solve; arguments and errors are those of `fair_projection` and `FairProjection`."""
         host = check_probabilities(probabilities)
         rows = host.shape[-1]
-        problem = make_problem(cells, rows, check_epsilon(epsilon), weight)
+        problem = Problem.of(cells, rows, epsilon, weight)
         if not host.size:
             return Projection(at_least_float32(probabilities), None, 0.0)
         layer = self._layer(rows, cells.blocks)

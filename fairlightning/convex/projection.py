@@ -16,15 +16,15 @@ from fairlightning.convex.cone import ConeProjection, Constraints, Shape
 from fairlightning.exceptions import ArgumentError, check_choice
 from fairlightning.functional.parity import CRITERIA, Criterion
 from fairlightning.functional.projection import (
+    DISTANCES,
+    Distance,
     Projection,
-    check_epsilon,
-    check_rows,
     fair_projection,
     parity_cells,
     projection_distance,
 )
-from fairlightning.functional.rows import check_target
-from fairlightning.functional.shifts import DISTANCES, Distance
+from fairlightning.functional.projection.problem import check_epsilon, check_rows
+from fairlightning.functional.rows import check_labels
 from fairlightning.groups import GroupSpec
 
 
@@ -51,7 +51,8 @@ class FairProjection(nn.Module):
         tolerance: Largest violation of a constraint that the general path accepts.
 
     Raises:
-        ArgumentError: On ε < 0, unknown names, or constraints together with `solver="newton"`.
+        ArgumentError: On ε < 0, unknown names, or what is for cvxpylayers alone with
+            Newton.
 
     A group that is absent from a batch is left out; rows whose group is unknown stay as they are.
 
@@ -81,14 +82,14 @@ class FairProjection(nn.Module):
         check_choice("distance", distance, DISTANCES)
         solver = solver or ("cvxpylayers" if constraints else "newton")
         check_choice("solver", solver, ("newton", "cvxpylayers"))
-        if (constraints or parameters) and solver == "newton":
+        if solver == "newton" and (constraints or parameters or solver_args):
             raise ArgumentError.of(
                 "solver",
-                found="'newton' with constraints or parameters of your own",
-                expected="'cvxpylayers', which takes any DPP constraint",
-                mend="leave solver out, or drop the constraints",
+                found="'newton' with constraints, parameters or solver_args",
+                expected="'cvxpylayers', which takes them",
+                mend="pass solver='cvxpylayers', or leave them out",
             )
-        names = tuple(attributes or groups.names)
+        names = tuple(groups.names if attributes is None else attributes)
         groups.axes(names)
         self.groups = groups
         self.epsilon = check_epsilon(epsilon)
@@ -147,14 +148,7 @@ class FairProjection(nn.Module):
         """
         rows = check_rows(probabilities)
         if target is not None:
-            target = check_target(target, rows).long()
-        elif self.criterion != "demographic_parity":
-            raise ArgumentError.of(
-                "target",
-                found="None",
-                expected=f"labels 0 or 1, which {self.criterion} conditions on",
-                mend="pass the labels of the batch",
-            )
+            target = check_labels(target, rows).long()
         cells = parity_cells(
             self.criterion,
             target,

@@ -7,6 +7,7 @@ from fairlightning.objectives.complexity import ComplexityPenalty
 from fairlightning.objectives.distributed import sum_over_ranks
 from fairlightning.objectives.fairness import Fairness, Observation, Sums
 from fairlightning.objectives.parity import ParityPenalty
+from fairlightning.objectives.projection import ProjectionPenalty
 
 __all__ = [
     "Adversary",
@@ -16,6 +17,7 @@ __all__ = [
     "Objective",
     "Observation",
     "ParityPenalty",
+    "ProjectionPenalty",
     "Step",
     "Sums",
     "Term",

@@ -104,6 +104,8 @@ class Objective(nn.Module, ABC):
     Attributes:
         requires: Fields of `Step` that must be given.
         stackable: Whether it works for several models trained together.
+        additive: Whether the sums of several batches give the term of the joined batch. If not,
+            they give the mean over batches, and training on several ranks is refused.
         learning_rate_factor: Learning rate of its private parameters, relative to the network's.
         weight: Buffer, the λ in force; changed in place, once per optimizer step at most.
 
@@ -113,6 +115,7 @@ class Objective(nn.Module, ABC):
 
     requires: tuple[str, ...] = ("logits", "target", "sensitive")
     stackable: bool = True
+    additive: bool = True
     learning_rate_factor: float = 1.0
     weight: Tensor
 

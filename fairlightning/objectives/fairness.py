@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from fairlightning.exceptions import ArgumentError, check_choice
+from fairlightning.exceptions import ArgumentError, SetupError, check_choice
 from fairlightning.groups import GroupSpec
 from fairlightning.objectives.base import Losses, Objective, Step, checked_step
 from fairlightning.objectives.combination import WeightedSum, mean_task_loss
@@ -139,6 +139,7 @@ class Fairness(nn.Module):
         Raises:
             ArgumentError: On fields of the wrong shape, type or range.
             MissingFieldError: If an objective misses a field.
+            SetupError: When training on several ranks with an objective that cannot.
         """
         if len(self.objectives) or not self.training:
             step = checked_step(step, self.groups)
@@ -146,6 +147,8 @@ class Fairness(nn.Module):
         local = {}
         for name, objective in self.items():
             objective.check(step)
+            if self.training and not objective.additive:
+                _refuse_ranks(name)
             local[name] = objective.sums(step)
         sums = self._reduced(local) if self.training else local
         losses = self._combine(task, sums)
@@ -195,3 +198,13 @@ class Fairness(nn.Module):
             name: tuple(next(pieces).view_as(part) for part in parts)
             for name, parts in sums.items()
         }
+
+
+def _refuse_ranks(name: str) -> None:
+    if (ranks := world_size()) > 1:
+        raise SetupError.of(
+            f"objective {name!r}",
+            found=f"training on {ranks} ranks",
+            expected="one: its value on a batch does not follow from sums over parts of the batch",
+            mend="train with devices=1, or take a parity penalty",
+        )

@@ -13,72 +13,24 @@ fractions of it and a proximal gradient step, by the dual objective, which makes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlightning.functional.shifts import SHIFTS, Array, Distance
+from fairlightning.functional.projection.distances import SHIFTS, Array, Distance
+from fairlightning.functional.projection.problem import Problem
 
 _AIM = 1e-13
 _ENOUGH = 1e-11
 _PATIENCE = 3
 _STEPS = 300
+_HOPELESS = 60
 _FRACTIONS = 0.5 ** np.arange(12)
 _DAMPING = 1e-13
 _DAMPINGS = (1e-1, 1e-3)
 _PROXIMAL = 5
 _TINY = 1e-300
-
-
-class Problem(NamedTuple):
-    """What the rows of a batch have to satisfy.
-
-    Attributes:
-        member: `(M, N)` 1 where a row belongs to a cell, else 0.
-        mean: `(M, N)` weights that make the rates: `rate = mean @ x`.
-        mass: `(M,)` mass of each cell.
-        weight: `(N,)` weights of the rows in the distance.
-        half: `(M,)` ε/2; infinite for a cell without mass, which leaves it free.
-        block: `(B, M)` 1 where a cell belongs to a block, else 0.
-        overlap: Largest number of cells that share a row, at least 1.
-    """
-
-    member: Array
-    mean: Array
-    mass: Array
-    weight: Array | float
-    half: Array
-    block: Array
-    overlap: int
-
-    @classmethod
-    def of(
-        cls, ids: NDArray[Any], blocks: Sequence[int], epsilon: float, weight: Array | None
-    ) -> Problem:
-        """Make the problem of `(S, N)` cell ids in blocks of the given sizes."""
-        cells = np.arange(sum(blocks))[:, None]
-        inside = cells == ids[0]
-        for other in ids[1:]:
-            inside = inside | (cells == other)
-        if weight is not None:
-            inside = inside & (weight > 0)
-        member = inside.astype(np.float64)
-        weighted = member if weight is None else member * weight
-        mass = weighted.sum(1)
-        mean = weighted / np.where(mass > 0, mass, 1.0)[:, None]
-        half = np.where(mass > 0, epsilon / 2, np.inf)
-        rows = 1.0 if weight is None else weight
-        return cls(member, mean, mass, rows, half, _block_matrix(tuple(blocks)), len(ids))
-
-
-@lru_cache(maxsize=64)
-def _block_matrix(blocks: tuple[int, ...]) -> Array:
-    matrix = np.repeat(np.eye(len(blocks)), blocks, axis=1)
-    matrix.setflags(write=False)
-    return matrix
 
 
 class _Point(NamedTuple):
@@ -133,9 +85,11 @@ class Dual:
     def solve(self) -> Array:
         """Return the `(K, N)` projections."""
         point = best = self._start()
-        stalled = 0
+        stalled, halved, halved_at = 0, np.inf, 0
         for self.steps in range(_STEPS):
-            if best.worst <= (_ENOUGH if stalled else _AIM):
+            if best.worst < halved / 2:
+                halved, halved_at = best.worst, self.steps
+            if best.worst <= (_ENOUGH if stalled else _AIM) or self.steps - halved_at > _HOPELESS:
                 break
             if stalled < _PATIENCE:
                 point = self._point_at(self._newton_step(point))
