@@ -17,7 +17,7 @@ from fairlightning.functional.projection import (
     projection_distance,
 )
 from fairlightning.functional.projection.problem import at_least_float32, check_epsilon
-from fairlightning.functional.rates import segment_sums
+from fairlightning.functional.rates import mean_scores, segment_sums
 from fairlightning.groups import GroupSpec
 from fairlightning.objectives.base import Objective, Step, Term
 
@@ -81,8 +81,8 @@ class ProjectionPenalty(Objective):
         single = tuple((name,) for name in self.attributes)
         self.partitions = (self.attributes,) if intersections else single
 
-    def sums(self, step: Step) -> Tensor:
-        """Mass times distance of the batch, mass, and rows of each cell: `(..., 2 + M)`."""
+    def sums(self, step: Step) -> tuple[Tensor, ...]:
+        """Mass times distance of the batch `(...)`, mass, and rows of each cell `(M,)`."""
         assert step.logits is not None and step.sensitive is not None
         weight, logits = step.row_weight, at_least_float32(step.logits.squeeze(-1))
         cells = parity_cells(
@@ -96,23 +96,21 @@ class ProjectionPenalty(Objective):
             scores, cells, self.epsilon, weight=weight, distance=self.distance
         ).value
         distance = projection_distance(scores, fair, weight=weight, distance=self.distance)
-        counted = torch.ones_like(scores) if weight is None else weight.expand_as(scores)
-        mass = counted.sum(-1)
-        seen = (counted > 0).to(scores)
+        counted = scores.new_ones(scores.shape[-1]) if weight is None else weight
+        mass, seen = counted.sum(), (counted > 0).to(scores)
         count = sum(cells.blocks)
         rows = torch.stack([segment_sums(seen, ids, count) for ids in cells.ids.cpu()]).sum(0)
-        parts = [(distance * mass)[..., None], mass[..., None], rows]
-        return torch.cat(parts, -1).to(logits.dtype).to(logits.device)
+        # The type first: not every device knows float64.
+        return tuple(x.to(logits.dtype).to(logits.device) for x in (distance * mass, mass, rows))
 
-    def term(self, sums: Tensor) -> Term:
+    def term(self, sums: Sequence[Tensor]) -> Term:
         """Mean distance over the rows of all batches."""
-        tiny = torch.finfo(sums.dtype).tiny
-        total, mass = sums[..., 0], sums[..., 1].detach()
+        total, mass, counts = sums
         sizes = [self.groups.num_groups(partition) for partition in self.partitions]
         conditions = NUM_CONDITIONS[self.criterion]
-        rows = sums[..., 2:].detach().split([conditions * size for size in sizes], -1)
+        rows = counts.detach().split([conditions * size for size in sizes], -1)
         support = {
             " & ".join(partition): part.unflatten(-1, (conditions, size))
             for partition, part, size in zip(self.partitions, rows, sizes, strict=True)
         }
-        return Term(total / mass.clamp_min(tiny), support=support)
+        return Term(mean_scores(total, mass.detach()), support=support)

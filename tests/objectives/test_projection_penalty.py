@@ -133,7 +133,9 @@ def test_large_float32_logits_are_projected_and_those_of_1_are_named(distance):
 def test_several_batches_give_their_mean_by_rows():
     penalty = ProjectionPenalty(GROUPS, epsilon=0.02)
     batches = [step(20, seed=1), step(60, seed=2)]
-    joined = penalty.term(sum(penalty.sums(batch) for batch in batches)).value
+    joined = penalty.term(
+        [sum(parts) for parts in zip(*map(penalty.sums, batches), strict=True)]
+    ).value
     expected = (20 * value(batches[0], epsilon=0.02) + 60 * value(batches[1], epsilon=0.02)) / 80
     assert torch.allclose(joined, expected)
 
