@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fairlightning.exceptions import ArgumentError, check_choice
 from fairlightning.groups import GroupSpec
-from fairlightning.objectives.base import Losses, Objective, Step, checked_step
+from fairlightning.objectives.base import Constraint, Losses, Objective, Step, checked_step
 from fairlightning.objectives.combination import WeightedSum, mean_task_loss
 from fairlightning.objectives.distributed import sum_over_ranks, world_size
 
@@ -24,7 +24,7 @@ class Observation:
         step: Logits, target, sensitive codes and row weights.
         losses: Losses of this batch.
         sums: In evaluation, additive sums of the task and of each objective for
-            `Fairness.finish`; empty in training.
+            `Fairness.finish`. In training those of constraints, of all ranks.
     """
 
     step: Step
@@ -69,8 +69,15 @@ class Fairness(nn.Module):
         """Add an objective under a name of its own, at its full weight until a ramp sets another.
 
         Raises:
-            ArgumentError: If the name is taken.
+            ArgumentError: If the name is taken, or the combination leaves no room for multipliers.
         """
+        if isinstance(objective, Constraint) and self.combination.replaces_weights:
+            raise ArgumentError.of(
+                "combination",
+                found=f"{type(self.combination).__name__} with the constraint {name!r}",
+                expected="a combination that keeps each objective's own weight",
+                mend="use WeightedSum(), or a ParityPenalty in place of the constraint",
+            )
         if name in self.objectives or name in ("task", "total"):
             raise ArgumentError.of(
                 "name",
@@ -89,6 +96,11 @@ class Fairness(nn.Module):
     def items(self) -> Iterator[tuple[str, Objective]]:
         """Names and objectives."""
         yield from self.objectives.items()  # type: ignore[misc]
+
+    @property
+    def constraints(self) -> dict[str, Constraint]:
+        """The objectives that are weighed by multipliers, by name."""
+        return {name: part for name, part in self.items() if isinstance(part, Constraint)}
 
     def set_factor(self, name: str, factor: float) -> float:
         """Set λ of an objective to strength × weight × factor, in place.
@@ -148,7 +160,7 @@ class Fairness(nn.Module):
             local[name] = objective.sums(step)
         sums = self._reduced(local) if self.training else local
         losses = self._combine(task, sums)
-        self.last = self._observe(step, task, local, losses)
+        self.last = self._observe(step, task, sums, losses)
         return losses.loss
 
     def finish(self, sums: Mapping[str, Tensor]) -> Losses:
@@ -177,11 +189,12 @@ class Fairness(nn.Module):
             row_weight=step.row_weight,
         )
         if self.training:
-            return Observation(seen, losses, {})
+            kept = {name: sums[name].detach() for name in self.constraints}
+            return Observation(seen, losses, kept)
         rows = 1 if step.target is None else len(step.target)
         mass = task.new_tensor(rows) if step.row_weight is None else step.row_weight.sum()
-        kept = {"task": torch.stack([task * mass, mass]), **sums}
-        return Observation(seen, losses, {name: part.detach() for name, part in kept.items()})
+        every = {"task": torch.stack([task * mass, mass]), **sums}
+        return Observation(seen, losses, {name: part.detach() for name, part in every.items()})
 
     @staticmethod
     def _reduced(sums: dict[str, Tensor]) -> dict[str, Tensor]:
