@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from torch import Tensor
 
-from fairlightning.callbacks.common import fairness_of
+from fairlightning.callbacks.common import fairness_of, has_constraints
 from fairlightning.callbacks.monitor import FairnessMonitor
 from fairlightning.callbacks.settled import SettledCheckpoint
 from fairlightning.exceptions import SetupError
@@ -62,7 +62,7 @@ class FeasibleCheckpoint(SettledCheckpoint):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Find out whether there are constraints."""
-        if fairness_of(pl_module, self).constraints and stage == "fit":
+        if has_constraints(pl_module) and stage == "fit":
             self._check_monitored(trainer)
             self.monitor, self.mode = RANK, "min"
             self.kth_value = torch.tensor(torch.inf)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import lightning as L
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
-from fairlightning.callbacks.common import fairness_of
+from fairlightning.callbacks.common import has_constraints
 from fairlightning.callbacks.ramp import LambdaRamp
 
 
@@ -38,12 +38,12 @@ class SettledEarlyStopping(_AfterRamps, EarlyStopping):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Judge the epoch, unless there are constraints."""
-        if not fairness_of(pl_module, self).constraints:
+        if not has_constraints(pl_module):
             super().on_validation_end(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Judge the epoch, unless there are constraints."""
-        if not fairness_of(pl_module, self).constraints:
+        if not has_constraints(pl_module):
             super().on_train_epoch_end(trainer, pl_module)
 
 
