@@ -19,10 +19,10 @@ MOMENTS = 4
 
 
 class RunningRates(NamedTuple):
-    """Rates of a memory with the newest batch in it.
+    """Rates of a memory.
 
     Attributes:
-        soft: `(..., K)` mean soft score per cell; differentiable in the scores of the newest batch.
+        soft: `(..., K)` mean soft score per cell.
         hard: `(..., K)` rate of decisions per cell, without gradient.
         support: `(..., K)` rows behind each rate, faded like the sums; 0: never seen.
     """
@@ -69,6 +69,18 @@ def remember(memory: Tensor, sums: Tensor, rows: float | None) -> Tensor:
     return memory * torch.exp(-sums[..., -1:, -1:] / rows) + sums
 
 
+def memory_rates(memory: Tensor) -> RunningRates:
+    """Rates of a memory, without gradient.
+
+    Args:
+        memory: `(..., 4, K + 1)`, as `remember` returns it.
+    """
+    memory = memory.detach()
+    rates = rates_from_sums(memory[..., :2, :-1], memory[..., 2:3, :-1])
+    soft, hard = rates.rate.unbind(-2)
+    return RunningRates(soft, hard, memory[..., 3, :-1])
+
+
 def running_rates(memory: Tensor, sums: Tensor) -> RunningRates:
     """Rates of a memory, with the gradient of the batch that was added last.
 
@@ -86,13 +98,12 @@ def running_rates(memory: Tensor, sums: Tensor) -> RunningRates:
         sums: `(..., 4, K + 1)` sums of the batch, differentiable.
 
     Returns:
-        Rates and support per cell.
+        Rates per cell, of which the soft ones have a gradient.
     """
+    rates = memory_rates(memory)
     memory = memory.detach()
-    total, mass, support = memory[..., :2, :-1], memory[..., 2:3, :-1], memory[..., 3, :-1]
-    soft, hard = rates_from_sums(total, mass).rate.unbind(-2)
     tiny = torch.finfo(memory.dtype).tiny
     share = memory[..., 2, :-1] / memory[..., 3, -1:].clamp_min(tiny)
     expected = (sums[..., 3, -1:].detach() * share).clamp_min(tiny)
     batch = sums[..., 0, :-1]
-    return RunningRates(soft + (batch - batch.detach()) / expected, hard, support)
+    return rates._replace(soft=rates.soft + (batch - batch.detach()) / expected)

@@ -90,7 +90,7 @@ class Term(NamedTuple):
             has none. If the network meets it through gradient reversal, `value` is detached.
         support: Number of rows behind each part of the value, by name: `(..., C, G)` for parity,
             `(...)` for an adversary. What could not be estimated has support 0.
-        strict: Thresholded figures, of constraints alone.
+        strict: Thresholded figures, of constraints in evaluation; in training `update` makes them.
     """
 
     value: Tensor
@@ -228,7 +228,7 @@ class Losses:
         total: `(...)` what the network minimises: task + Σ λ·value, without private losses.
         parts: Task and objectives by name, unweighted.
         support: Support of every objective by name.
-        strict: Thresholded figures of every constraint by name.
+        strict: Thresholded figures of every constraint by name, in evaluation.
     """
 
     loss: Tensor

@@ -11,7 +11,13 @@ from torch import Tensor
 from fairlightning.exceptions import ArgumentError
 from fairlightning.functional.parity import NUM_CONDITIONS, Criterion, criterion_cells
 from fairlightning.functional.rates import segment_sums
-from fairlightning.functional.running import MOMENTS, cell_moments, remember, running_rates
+from fairlightning.functional.running import (
+    MOMENTS,
+    cell_moments,
+    memory_rates,
+    remember,
+    running_rates,
+)
 from fairlightning.functional.violations import (
     Comparisons,
     both_present,
@@ -71,7 +77,7 @@ class RateConstraint(Constraint):
 
     >>> constraint = RateConstraint(GroupSpec({"sex": ["Female", "Male"]}), epsilon=0.1)
     >>> step = Step(torch.tensor([[-1.0], [2.0]]), torch.tensor([0, 1]), torch.tensor([[0], [1]]))
-    >>> round(constraint(step).strict.value.item(), 4)  # one group selected, the other not
+    >>> round(constraint.eval()(step).strict.value.item(), 4)  # one group selected, the other not
     1.0
     """
 
@@ -168,23 +174,21 @@ class RateConstraint(Constraint):
         return torch.cat(parts, -1)
 
     def term(self, sums: Tensor) -> Term:
-        """Σ λ·c at running rates in training, at the rates of the sums in evaluation."""
+        """Σ λ·c at running rates in training; at the rates of the sums, and strictly, otherwise."""
         rows = self.memory_rows if self.training else None
-        memory = remember(self.memory, sums.detach(), rows)
-        rates = running_rates(memory, sums)
+        rates = running_rates(remember(self.memory, sums.detach(), rows), sums)
         comparisons = self.comparisons
         seen = both_present(comparisons, rates.support)
         soft = torch.where(seen, violations(comparisons, rates.soft), 0.0)
-        strict = self._strict(rates.hard, seen)
-        weights = self.multipliers.effective(strict.violation)
-        return Term((weights * soft).sum(-1), support=self._support(rates.support), strict=strict)
+        hard = torch.where(seen, violations(comparisons, rates.hard), 0.0)
+        value = (self.multipliers.effective(hard) * soft).sum(-1)
+        strict = None if self.training else self._strict(rates.hard, hard, seen)
+        return Term(value, support=self._support(rates.support), strict=strict)
 
-    def _strict(self, hard: Tensor, seen: Tensor) -> Strict:
-        comparisons = self.comparisons
-        violation = torch.where(seen, violations(comparisons, hard), 0.0)
+    def _strict(self, hard: Tensor, violation: Tensor, seen: Tensor) -> Strict:
         worst = torch.where(seen, violation, -torch.inf).amax(-1)
         if self.bound.kind == "ratio":
-            value = smallest_ratio(comparisons, hard, seen)
+            value = smallest_ratio(self.comparisons, hard, seen)
         else:
             value = self.bound.value_at(worst)
         return Strict(violation, seen, worst, value)
@@ -205,17 +209,23 @@ class RateConstraint(Constraint):
             sums: `(4, K + 1)` sums of all batches of the step, added over ranks.
         """
         self.memory.copy_(remember(self.memory, sums, self.memory_rows))
-        strict = self.strict()
-        share = self.memory.new_ones(())
+        _, violation, seen = self._remembered()
+        share = torch.ones(())
         if self.memory_rows is not None:
             share = -torch.expm1(-sums[-1, -1] / self.memory_rows)
-        self.multipliers.step(strict.violation, strict.seen, share)
+        self.multipliers.step(violation, seen, share)
 
     @torch.no_grad()
     def strict(self) -> Strict:
         """Thresholded violations at the rates of the memory."""
-        rates = running_rates(self.memory, self.memory)
-        return self._strict(rates.hard, both_present(self.comparisons, rates.support))
+        return self._strict(*self._remembered())
+
+    def _remembered(self) -> tuple[Tensor, Tensor, Tensor]:
+        rates = memory_rates(self.memory)
+        comparisons = self.comparisons
+        seen = both_present(comparisons, rates.support)
+        violation = torch.where(seen, violations(comparisons, rates.hard), 0.0)
+        return rates.hard, violation, seen
 
 
 def _check_numbers(memory: float | None, temperature: float, threshold: float) -> None:
