@@ -15,20 +15,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import redirect_stdout
-from io import StringIO
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean, stdev
 
 import numpy as np
-from hydra import compose, initialize_config_dir
-
-from fairlightning.cli.build import conf_dir
-from fairlightning.cli.console import quiet
-from fairlightning.cli.train import train
+from adult import records
 
 SWEEP = Path(__file__).with_name("constrained_network_sweep.json")
 STRENGTHS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2)
@@ -37,14 +30,8 @@ Run = dict[str, float]
 
 def run(overrides: tuple[str, ...]) -> Run:
     """One training; gap with its interval, and accuracy, on test, and both on validation."""
-    quiet()
-    with tempfile.TemporaryDirectory() as folder:
-        fixed = [f"run_dir={folder}", "logger=none", "trainer.enable_progress_bar=false"]
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            config = compose("train", overrides=[*fixed, "attributes=[sex]", *overrides])
-        with redirect_stdout(StringIO()):
-            records = train(config)
-    table = {(r.stage, r.metric, r.attribute): r for r in records if r.group is None}
+    whole = (r for r in records(("attributes=[sex]", *overrides)) if r.group is None)
+    table = {(r.stage, r.metric, r.attribute): r for r in whole}
     gap = table["test", "demographic_parity_difference", "sex"]
     return {
         "gap": float(gap.value),  # type: ignore[arg-type]
