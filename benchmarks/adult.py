@@ -26,6 +26,7 @@ from hydra import compose, initialize_config_dir
 from fairlightning.cli.build import conf_dir
 from fairlightning.cli.console import quiet
 from fairlightning.cli.train import train
+from fairlightning.metrics import Record
 
 FIGURES = {
     "accuracy": ("accuracy", None),
@@ -45,16 +46,21 @@ WATCHED = {
 Run = dict[str, dict[str, float]]
 
 
-def run(overrides: tuple[str, ...]) -> Run:
-    """One training; the figures of validation and test."""
+def records(overrides: tuple[str, ...]) -> list[Record]:
+    """One training as the command line does it; what its `metrics.json` holds."""
     quiet()
     with tempfile.TemporaryDirectory() as folder:
         fixed = [f"run_dir={folder}", "logger=none", "trainer.enable_progress_bar=false"]
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             config = compose("train", overrides=[*fixed, *overrides])
         with redirect_stdout(StringIO()):
-            records = train(config)
-    table = {(r.stage, r.metric, r.attribute): r.value for r in records if r.group is None}
+            return train(config)
+
+
+def run(overrides: tuple[str, ...]) -> Run:
+    """One training; the figures of validation and test."""
+    whole = (r for r in records(overrides) if r.group is None)
+    table = {(r.stage, r.metric, r.attribute): r.value for r in whole}
     return {
         stage: {name: float(table[(stage, *key)]) for name, key in FIGURES.items()}  # type: ignore[arg-type]
         for stage in ("val", "test")

@@ -1,13 +1,17 @@
-"""Callbacks: ramp λ, monitor fairness, choose checkpoints, resume exactly."""
+"""Callbacks: ramp λ, move multipliers, monitor fairness, choose checkpoints, resume exactly."""
 
+from fairlightning.callbacks.feasible import FeasibleCheckpoint
 from fairlightning.callbacks.monitor import FairnessMonitor
+from fairlightning.callbacks.multipliers import MultiplierUpdate
 from fairlightning.callbacks.ramp import LambdaRamp
 from fairlightning.callbacks.rng import ResumeRNG
 from fairlightning.callbacks.settled import SettledCheckpoint, SettledEarlyStopping, settled
 
 __all__ = [
     "FairnessMonitor",
+    "FeasibleCheckpoint",
     "LambdaRamp",
+    "MultiplierUpdate",
     "ResumeRNG",
     "SettledCheckpoint",
     "SettledEarlyStopping",

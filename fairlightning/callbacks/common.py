@@ -28,6 +28,12 @@ def fairness_of(pl_module: L.LightningModule, callback: L.Callback) -> Fairness:
     return fairness
 
 
+def has_constraints(pl_module: L.LightningModule) -> bool:
+    """Whether the module has constraints, whose weights are multipliers."""
+    fairness = getattr(pl_module, "fairness", None)
+    return isinstance(fairness, Fairness) and bool(fairness.constraints)
+
+
 def log_epoch(
     trainer: L.Trainer, pl_module: L.LightningModule, metrics: Mapping[str, float]
 ) -> None:

@@ -12,6 +12,7 @@ from rich.console import Console
 from torch import Tensor
 
 from fairlightning.callbacks.common import fairness_of, log_epoch, log_to_all
+from fairlightning.callbacks.multipliers import constraint_figures
 from fairlightning.callbacks.pictures import log_figures, log_layout, stage_figures
 from fairlightning.callbacks.watch import Watch
 from fairlightning.exceptions import ArgumentError, SetupError, check_choice
@@ -43,7 +44,8 @@ class FairnessMonitor(L.Callback):
     `<stage>/accuracy`, `<stage>/f1`, `<stage>/auroc`, ...,
     `<stage>/fairness/<criterion>_difference/<attribute>`,
     `<stage>/groups/<metric>/<attribute>=<group>` and, from the sums of the whole epoch,
-    `<stage>/loss/<name>`, with `<stage>/loss/total` = task + Σ λ·value. In training the losses
+    `<stage>/loss/<name>`, with `<stage>/loss/total` = task + Σ λ·value, and of constraints
+    `<stage>/constraints/<name>/value` and `violation`, thresholded. In training the losses
     `train/loss/<name>` are averaged over the batches since the last entry and written every
     `log_every_n_steps`. What is not estimable is left out of the log and shown as "–" in the table.
     TensorBoard, and loggers with `log_image`, get figures too.
@@ -236,6 +238,7 @@ class FairnessMonitor(L.Callback):
         if sums := watch.take_sums():
             losses = fairness_of(pl_module, self).finish(sums)
             values |= {f"{stage}/loss/{name}": value.item() for name, value in losses.named()}
+            values |= constraint_figures(stage, losses)
         log_epoch(trainer, pl_module, values)
         every = self.figures_every_n_epochs
         if every and not trainer.sanity_checking and (trainer.current_epoch + 1) % every == 0:

@@ -24,8 +24,8 @@ class LambdaRamp(L.Callback):
         schedule: Function from progress in [0, 1] to the factor of λ.
         until: Share of all optimizer steps, in (0, 1], at which the ramp ends.
         every: Change λ every `step` or only at the start of every `epoch`.
-        objectives: Names of the objectives that it ramps; all if None. Use one callback for each
-            schedule, with names that do not overlap.
+        objectives: Names of the objectives that it ramps; all but constraints, whose multipliers
+            weigh them, if None. Use one callback for each schedule, with names that do not overlap.
         total_steps: Optimizer steps of the whole training, where the Trainer cannot know them.
 
     Raises:
@@ -59,6 +59,8 @@ class LambdaRamp(L.Callback):
         self._expected = 0
         self._global_step = 0
         self._weights: dict[str, float] = {}
+        self._names: tuple[str, ...] = ()
+        self._idle = False
 
     @property
     def state_key(self) -> str:
@@ -67,14 +69,25 @@ class LambdaRamp(L.Callback):
 
     @property
     def finished(self) -> bool:
-        """Whether λ has reached its final value."""
-        return self._expected > 0 and self._since >= self.until * self._expected
+        """Whether λ has reached its final value; at once where there are constraints alone."""
+        ended = self._expected > 0 and self._since >= self.until * self._expected
+        return self._idle or ended
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Check the names before training starts."""
-        known = fairness_of(pl_module, self).objectives
+        fairness = fairness_of(pl_module, self)
         for name in self.objectives or ():
-            check_choice("objectives", name, known)
+            check_choice("objectives", name, fairness.objectives)
+            if name in fairness.constraints:
+                raise ArgumentError.of(
+                    "objectives",
+                    found=f"the constraint {name!r}",
+                    expected="objectives that a schedule weighs; multipliers weigh a constraint",
+                    mend=f"leave {name!r} out",
+                )
+        names = self.objectives or tuple(fairness.objectives)
+        self._names = tuple(name for name in names if name not in fairness.constraints)
+        self._idle = bool(fairness.constraints) and not self._names
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Find the number of steps, and set the λ of the step that comes next."""
@@ -136,5 +149,4 @@ class LambdaRamp(L.Callback):
             return
         self.factor = factor
         fairness = fairness_of(pl_module, self)
-        names = self.objectives or tuple(fairness.objectives)
-        self._weights = {name: fairness.set_factor(name, factor) for name in names}
+        self._weights = {name: fairness.set_factor(name, factor) for name in self._names}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import lightning as L
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
+from fairlightning.callbacks.common import has_constraints
 from fairlightning.callbacks.ramp import LambdaRamp
 
 
@@ -29,7 +30,21 @@ class _AfterRamps(L.Callback):
 
 
 class SettledEarlyStopping(_AfterRamps, EarlyStopping):
-    """Lightning's `EarlyStopping`, asleep until the ramps have finished."""
+    """Lightning's `EarlyStopping`, asleep until the ramps have finished.
+
+    With constraints it never wakes: their multipliers are part of the loss and go on moving, so
+    that a loss which rises is no sign of overfitting.
+    """
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Judge the epoch, unless there are constraints."""
+        if not has_constraints(pl_module):
+            super().on_validation_end(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Judge the epoch, unless there are constraints."""
+        if not has_constraints(pl_module):
+            super().on_train_epoch_end(trainer, pl_module)
 
 
 class SettledCheckpoint(_AfterRamps, ModelCheckpoint):

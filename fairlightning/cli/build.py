@@ -91,7 +91,9 @@ def load_run(folder: str | Path) -> tuple[FairModule, TabularDataModule]:
     """
     folder = Path(folder)
     config_path = folder / "config.yaml"
-    checkpoints = [folder / "checkpoints" / name for name in ("best.ckpt", "last.ckpt")]
+    checkpoints = [
+        folder / "checkpoints" / name for name in ("best.ckpt", "least_violating.ckpt", "last.ckpt")
+    ]
     found = [path for path in checkpoints if path.is_file()]
     if not config_path.is_file() or not found:
         raise DataError.of(

@@ -16,6 +16,7 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
+from fairlightning.callbacks import FeasibleCheckpoint
 from fairlightning.data import TabularDataModule
 from fairlightning.functional.rows import positive_scores
 from fairlightning.metrics import Record, tag
@@ -70,6 +71,14 @@ class RunFolder:
         records = evaluate(frame, data.groups, weight=weight, threshold=threshold)
         write_metrics(self.path / "metrics.json", records)
         return records
+
+    def write_feasibility(self, trainer: L.Trainer) -> None:
+        """Write whether the kept epoch met the constraints on validation, if there are any."""
+        for callback in trainer.checkpoint_callbacks:
+            if isinstance(callback, FeasibleCheckpoint) and callback.verdict:
+                kept = {"checkpoint": Path(callback.best_model_path).name, **callback.verdict}
+                text = json.dumps(kept, indent=2)
+                (self.path / "feasibility.json").write_text(text + "\n")
 
     def log_hyperparameters(
         self, trainer: L.Trainer, config: DictConfig, records: list[Record]
@@ -146,7 +155,10 @@ def hyperparameters(config: DictConfig) -> dict[str, str | float | bool]:
         "strength": container["method"]["strength"],
         "batch_size": container["dataset"]["batch_size"],
         "max_epochs": container["trainer"]["max_epochs"],
-        **{key: container[key] for key in ("seed", "criterion", "attributes", "threshold")},
+        **{
+            key: container[key]
+            for key in ("seed", "criterion", "epsilon", "attributes", "threshold")
+        },
         **{key: container[key] for key in ("model", "optimizer", "schedule")},
         **objectives,
     }

@@ -50,6 +50,7 @@ def train(config: DictConfig) -> list[Record]:
         state = torch.load(chosen, map_location="cpu", weights_only=True)["state_dict"]
         module.load_state_dict(state)
     records = folder.write_results(module, data, config.threshold)
+    folder.write_feasibility(trainer)
     folder.log_hyperparameters(trainer, config, records)
     console.print(metrics_table(records, "test"))
     console.print(folder.where_to_look())

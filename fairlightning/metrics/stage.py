@@ -19,7 +19,7 @@ from fairlightning.metrics.base import ExactMetric
 from fairlightning.metrics.records import STAGES, SUPPORT, Key, Record
 
 CHUNK = 65_536
-"""Rows that are held back to be counted at once, since a table takes longer to begin than to fill."""
+"""Rows that are held back to be counted at once: a table takes longer to begin than to fill."""
 
 
 class Rows(NamedTuple):

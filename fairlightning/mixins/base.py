@@ -98,7 +98,8 @@ class FairnessMixin:
 
         Raises:
             ArgumentError: On a wrong shape, type or range, or a field that an objective misses.
-            SetupError: If `__init__` of the mixin never ran.
+            SetupError: If `__init__` of the mixin never ran, or a Trainer trains constraints
+                without the callback that moves their multipliers.
         """
         if not isinstance(self, nn.Module) or "fairness" not in self._modules:
             raise SetupError.of(
@@ -107,6 +108,8 @@ class FairnessMixin:
                 expected="super().__init__(groups=..., ...) in your __init__",
                 mend="call super().__init__ and not LightningModule.__init__(self)",
             )
+        if self.training and self.fairness.constraints:
+            self._check_driven()
         step = Step(
             logits=logits,
             target=target,
@@ -118,6 +121,18 @@ class FairnessMixin:
         )
         loss: Tensor = self.fairness(task_loss, step)
         return loss
+
+    def _check_driven(self) -> None:
+        trainer = getattr(self, "_trainer", None)
+        callbacks = getattr(trainer, "callbacks", ())
+        if trainer is None or any(getattr(c, "drives_multipliers", False) for c in callbacks):
+            return
+        raise SetupError.of(
+            "callbacks",
+            found="constraints, and nothing that moves their multipliers",
+            expected="fairlightning.callbacks.MultiplierUpdate",
+            mend="Trainer(callbacks=[MultiplierUpdate(), ...])",
+        )
 
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
         """Parameter groups for one optimizer: your network, and the objectives' private parts.

@@ -7,7 +7,13 @@ from typing import Any
 
 from fairlightning.exceptions import ArgumentError
 from fairlightning.mixins.base import FairnessMixin
-from fairlightning.objectives import Adversary, ComplexityPenalty, ParityPenalty, WeightedSum
+from fairlightning.objectives import (
+    Adversary,
+    ComplexityPenalty,
+    ParityPenalty,
+    RateConstraint,
+    WeightedSum,
+)
 
 
 class ParityMixin(FairnessMixin):
@@ -21,6 +27,37 @@ class ParityMixin(FairnessMixin):
     def __init__(self, *args: Any, parity: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fairness.add("parity", ParityPenalty(self.fairness.groups, **(parity or {})))
+
+
+class ConstraintMixin(FairnessMixin):
+    """Minimise the task loss subject to constraints on group rates.
+
+    Add the callback `MultiplierUpdate`, which moves the multipliers.
+
+    Args:
+        constraints: By name the arguments of `fairlightning.objectives.RateConstraint`, such as
+            `{"parity": dict(criterion="demographic_parity", epsilon=0.05)}`.
+
+    Raises:
+        ArgumentError: If there is none.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        constraints: Mapping[str, Mapping[str, Any]] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        if not constraints:
+            raise ArgumentError.of(
+                "constraints",
+                found=constraints,
+                expected="at least one constraint by name",
+                mend='pass constraints={"parity": dict(epsilon=0.05)}',
+            )
+        for name, options in constraints.items():
+            self.fairness.add(name, RateConstraint(self.fairness.groups, **options))
 
 
 class AdversarialMixin(FairnessMixin):

@@ -1,24 +1,46 @@
 """Objectives, and the combination that makes one loss of them."""
 
 from fairlightning.objectives.adversarial import Adversary
-from fairlightning.objectives.base import Losses, Objective, Step, Term, checked_step
+from fairlightning.objectives.base import (
+    Constraint,
+    Losses,
+    Objective,
+    Step,
+    Strict,
+    Term,
+    checked_step,
+)
 from fairlightning.objectives.combination import WeightedSum
 from fairlightning.objectives.complexity import ComplexityPenalty
+from fairlightning.objectives.constraint import RateConstraint
 from fairlightning.objectives.distributed import sum_over_ranks
 from fairlightning.objectives.fairness import Fairness, Observation, Sums
+from fairlightning.objectives.multipliers import (
+    AugmentedLagrangian,
+    DualAscent,
+    Multipliers,
+    NuPI,
+)
 from fairlightning.objectives.parity import ParityPenalty
 from fairlightning.objectives.projection import ProjectionPenalty
 
 __all__ = [
     "Adversary",
+    "AugmentedLagrangian",
     "ComplexityPenalty",
+    "Constraint",
+    "DualAscent",
     "Fairness",
     "Losses",
+    "Multipliers",
+    "NuPI",
     "Objective",
     "Observation",
     "ParityPenalty",
     "ProjectionPenalty",
+    "RateConstraint",
     "Step",
+    "Strict",
     "Sums",
     "Term",
     "WeightedSum",

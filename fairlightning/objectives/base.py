@@ -68,6 +68,22 @@ def checked_step(step: Step, groups: GroupSpec) -> Step:
     return step._replace(logits=logits, target=target, sensitive=sensitive, row_weight=weight)
 
 
+class Strict(NamedTuple):
+    """Thresholded figures of a constraint, which drive its multipliers; without gradient.
+
+    Attributes:
+        violation: `(..., J)` signed violations, at most 0 where feasible; 0 where not estimable.
+        seen: `(..., J)` bool: those that could be estimated.
+        worst: `(...)` largest violation seen; −inf if none was.
+        value: `(...)` what is bounded: gap, rate or ratio; meaningful if any was seen.
+    """
+
+    violation: Tensor
+    seen: Tensor
+    worst: Tensor
+    value: Tensor
+
+
 class Term(NamedTuple):
     """What an objective adds to the loss.
 
@@ -77,11 +93,13 @@ class Term(NamedTuple):
             has none. If the network meets it through gradient reversal, `value` is detached.
         support: Number of rows behind each part of the value, by name: `(..., C, G)` for parity,
             `(...)` for an adversary. What could not be estimated has support 0.
+        strict: Thresholded figures, of constraints in evaluation; in training `update` makes them.
     """
 
     value: Tensor
     own: Tensor | None = None
     support: Mapping[str, Tensor] = {}
+    strict: Strict | None = None
 
     @property
     def shown(self) -> Tensor:
@@ -177,6 +195,36 @@ class Objective(nn.Module, ABC):
                 )
 
 
+class Constraint(Objective):
+    """Base of objectives that are kept within a bound by multipliers; no schedule weighs them.
+
+    Multipliers and whatever else a constraint remembers are buffers, which `update` changes in
+    place, once per optimizer step.
+    """
+
+    @property
+    @abstractmethod
+    def limit(self) -> float:
+        """The bound on `Strict.value`."""
+
+    @property
+    @abstractmethod
+    def multiplier(self) -> Tensor:
+        """Scalar, sum of the multipliers."""
+
+    @abstractmethod
+    def update(self, sums: Sequence[Tensor]) -> None:
+        """Learn from an optimizer step.
+
+        Args:
+            sums: Sums of all batches of the step, added over ranks.
+        """
+
+    @abstractmethod
+    def strict(self) -> Strict:
+        """Figures as they stand after the last `update`."""
+
+
 class Losses(NamedTuple):
     """The parts of one loss, all detached but `loss`.
 
@@ -185,12 +233,14 @@ class Losses(NamedTuple):
         total: `(...)` what the network minimises: task + Σ λ·value, without private losses.
         parts: Task and objectives by name, unweighted.
         support: Support of every objective by name.
+        strict: Thresholded figures of every constraint by name, in evaluation.
     """
 
     loss: Tensor
     total: Tensor
     parts: Mapping[str, Tensor]
     support: Mapping[str, Mapping[str, Tensor]] = {}
+    strict: Mapping[str, Strict] = {}
 
     def named(self) -> Iterator[tuple[str, Tensor]]:
         """Names and values as they are logged, `total` first."""

@@ -18,9 +18,15 @@ class WeightedSum(nn.Module):
         task: Weight of the task loss, at least 0; the accuracy side of {accuracy, fairness,
             interpretability}.
 
+    Attributes:
+        replaces_weights: Whether the rule sets every weight itself, which leaves no room for
+            multipliers: `Fairness` then refuses constraints by name.
+
     Raises:
         ArgumentError: If the weight is negative.
     """
+
+    replaces_weights: bool = False
 
     def __init__(self, task: float = 1.0) -> None:
         super().__init__()
@@ -53,7 +59,8 @@ class WeightedSum(nn.Module):
         parts = {"task": task_loss.detach()}
         parts |= {name: term.shown.detach() for name, term in terms.items()}
         support = {name: term.support for name, term in terms.items()}
-        return Losses(loss, total.detach(), parts, support)
+        strict = {name: term.strict for name, term in terms.items() if term.strict is not None}
+        return Losses(loss, total.detach(), parts, support, strict)
 
 
 def mean_task_loss(task_loss: Tensor, row_weight: Tensor | None) -> Tensor:

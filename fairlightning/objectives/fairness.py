@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fairlightning.exceptions import ArgumentError, SetupError, check_choice
 from fairlightning.groups import GroupSpec
-from fairlightning.objectives.base import Losses, Objective, Step, checked_step
+from fairlightning.objectives.base import Constraint, Losses, Objective, Step, checked_step
 from fairlightning.objectives.combination import WeightedSum, mean_task_loss
 from fairlightning.objectives.distributed import sum_over_ranks, world_size
 
@@ -25,7 +25,7 @@ class Observation(NamedTuple):
         step: Logits, target, sensitive codes and row weights.
         losses: Losses of this batch.
         sums: In evaluation, additive sums of the task and of each objective for
-            `Fairness.finish`; empty in training.
+            `Fairness.finish`. In training those of constraints, of all ranks.
     """
 
     step: Step
@@ -70,8 +70,15 @@ class Fairness(nn.Module):
         """Add an objective under a name of its own, at its full weight until a ramp sets another.
 
         Raises:
-            ArgumentError: If the name is taken.
+            ArgumentError: If the name is taken, or the combination leaves no room for multipliers.
         """
+        if isinstance(objective, Constraint) and self.combination.replaces_weights:
+            raise ArgumentError.of(
+                "combination",
+                found=f"{type(self.combination).__name__} with the constraint {name!r}",
+                expected="a combination that keeps each objective's own weight",
+                mend="use WeightedSum(), or a ParityPenalty in place of the constraint",
+            )
         if name in self.objectives or name in ("task", "total"):
             raise ArgumentError.of(
                 "name",
@@ -90,6 +97,11 @@ class Fairness(nn.Module):
     def items(self) -> Iterator[tuple[str, Objective]]:
         """Names and objectives."""
         yield from self.objectives.items()  # type: ignore[misc]
+
+    @property
+    def constraints(self) -> dict[str, Constraint]:
+        """The objectives that are weighed by multipliers, by name."""
+        return {name: part for name, part in self.items() if isinstance(part, Constraint)}
 
     def set_factor(self, name: str, factor: float) -> float:
         """Set λ of an objective to strength × weight × factor, in place.
@@ -152,7 +164,7 @@ class Fairness(nn.Module):
             local[name] = objective.sums(step)
         sums = self._reduced(local) if self.training else local
         losses = self._combine(task, sums)
-        self.last = self._observe(step, task, local, losses)
+        self.last = self._observe(step, task, sums, losses)
         return losses.loss
 
     def finish(self, sums: Sums) -> Losses:
@@ -179,12 +191,11 @@ class Fairness(nn.Module):
             row_weight=step.row_weight,
         )
         if self.training:
-            return Observation(seen, losses, {})
+            kept = {name: sums[name] for name in self.constraints}
+            return Observation(seen, losses, _detached(kept))
         rows = 1 if step.target is None else len(step.target)
         mass = task.new_tensor(rows) if step.row_weight is None else step.row_weight.sum()
-        kept = {"task": (task * mass, mass), **sums}
-        detached = {name: tuple(x.detach() for x in parts) for name, parts in kept.items()}
-        return Observation(seen, losses, detached)
+        return Observation(seen, losses, _detached({"task": (task * mass, mass), **sums}))
 
     @staticmethod
     def _reduced(sums: Sums) -> Sums:
@@ -198,6 +209,10 @@ class Fairness(nn.Module):
             name: tuple(next(pieces).view_as(part) for part in parts)
             for name, parts in sums.items()
         }
+
+
+def _detached(sums: Sums) -> Sums:
+    return {name: tuple(part.detach() for part in parts) for name, parts in sums.items()}
 
 
 def _refuse_ranks(name: str) -> None:

@@ -1,4 +1,4 @@
-"""One suite of properties that every parity objective, and the adversary, must have."""
+"""One suite of properties of every parity objective, constraints included, and the adversary."""
 
 import itertools
 
@@ -8,7 +8,13 @@ from torch.autograd import gradcheck
 
 from fairlightning.functional import CRITERIA, GAPS
 from fairlightning.groups import GroupSpec
-from fairlightning.objectives import Adversary, ParityPenalty, Step
+from fairlightning.objectives import (
+    Adversary,
+    AugmentedLagrangian,
+    ParityPenalty,
+    RateConstraint,
+    Step,
+)
 
 SPEC = GroupSpec({"sex": ["F", "M"], "race": ["a", "b", "c"]})
 
@@ -21,6 +27,10 @@ def cases():
     for criterion in CRITERIA:
         debiased = dict(criterion=criterion, gap="squared", debiased=True)
         yield pytest.param(debiased, id=f"{criterion}-debiased")
+        for crossed in (False, True):
+            constraint = dict(criterion=criterion, epsilon=0.0, intersections=crossed)
+            name = f"{criterion}-constraint{'-intersections' * crossed}"
+            yield pytest.param(constraint, id=name)
 
 
 parity = pytest.mark.parametrize("options", list(cases()))
@@ -36,8 +46,15 @@ def step(rows=60, seed=0, dtype=torch.float64, models=(), **fields):
     return Step(**(made | fields))
 
 
+def build(options, groups=SPEC):
+    if "epsilon" not in options:
+        return ParityPenalty(groups, **options)
+    # The weights max(0, c) depend on the batch alone, so that groups can be renamed or left out.
+    return RateConstraint(groups, multipliers=AugmentedLagrangian(penalty=1.0), **options)
+
+
 def value(options, batch, groups=SPEC):
-    return ParityPenalty(groups, **options)(batch).value
+    return build(options, groups)(batch).value
 
 
 @parity
@@ -45,7 +62,7 @@ def test_not_negative_and_finite(options):
     for seed in range(5):
         found = value(options, step(seed=seed))
         assert torch.isfinite(found)
-        assert options.get("debiased") or 0 <= found <= 1
+        assert "epsilon" in options or options.get("debiased") or 0 <= found <= 1
 
 
 @parity
@@ -85,7 +102,7 @@ def test_absent_group_is_explicit_and_harmless(options):
     batch = step()
     sensitive = batch.sensitive.clone()
     sensitive[sensitive[:, 1] == 2, 1] = 1
-    found = ParityPenalty(SPEC, **options)(Step(batch.logits, batch.target, sensitive))
+    found = build(options)(Step(batch.logits, batch.target, sensitive))
     without = GroupSpec({"sex": ["F", "M"], "race": ["a", "b"]})
     expected = value(options, Step(batch.logits, batch.target, sensitive), without)
     assert torch.allclose(found.value, expected)
@@ -105,7 +122,7 @@ def test_what_cannot_be_estimated_gives_zero_and_a_finite_gradient(options, case
     elif case == "no positives":
         target = torch.zeros_like(target)
     logits = batch.logits.clone().requires_grad_()
-    term = ParityPenalty(SPEC, **options)(Step(logits, target, sensitive))
+    term = build(options)(Step(logits, target, sensitive))
     (gradient,) = torch.autograd.grad(term.value, logits)
     assert torch.isfinite(gradient).all()
     if case != "no positives":
@@ -119,7 +136,7 @@ def test_what_cannot_be_estimated_gives_zero_and_a_finite_gradient(options, case
 @parity
 def test_gradcheck(options):
     batch = step(rows=24, seed=3)
-    penalty = ParityPenalty(SPEC, **options)
+    penalty = build(options)
     logits = batch.logits.clone().requires_grad_()
 
     def loss(logits):
@@ -131,7 +148,7 @@ def test_gradcheck(options):
 @parity
 def test_models_together_equal_a_loop_and_vmap(options):
     batch = step(models=(4,))
-    penalty = ParityPenalty(SPEC, **options)
+    penalty = build(options)
 
     def one(logits):
         return penalty(Step(logits, batch.target, batch.sensitive)).value
@@ -158,7 +175,7 @@ def test_bfloat16_autocast_stays_close(options):
 def test_compiles_in_one_graph(options):
     torch.compiler.reset()
     batch = step()
-    penalty = ParityPenalty(SPEC, **options)
+    penalty = build(options)
 
     def loss(logits, target, sensitive):
         return penalty(Step(logits, target, sensitive)).value
@@ -175,7 +192,7 @@ def test_compiles_in_one_graph(options):
 @parity
 def test_sums_of_pieces_are_the_sums_of_the_whole(options):
     batch = step()
-    penalty = ParityPenalty(SPEC, **options)
+    penalty = build(options)
     pieces = [
         penalty.sums(Step(batch.logits[s], batch.target[s], batch.sensitive[s]))
         for s in (slice(0, 13), slice(13, 14), slice(14, 60))
@@ -202,8 +219,7 @@ def test_row_weight_equals_repeated_rows(options):
 def test_meta_device_runs_without_reading_values(options):
     batch = step()
     parts = [part.to("meta") for part in (batch.logits, batch.target, batch.sensitive)]
-    penalty = ParityPenalty(SPEC, **options).to("meta")
-    assert penalty(Step(*parts)).value.device.type == "meta"
+    assert build(options).to("meta")(Step(*parts)).value.device.type == "meta"
 
 
 def test_saturated_logits_stay_finite():
