@@ -41,6 +41,9 @@ class Fairness(nn.Module):
         strength: Multiplies the λ of every objective; at least 0.
         combination: How terms become one loss; `WeightedSum()` if None.
 
+    Attributes:
+        constraints: Those of the objectives that are weighed by multipliers, by name.
+
     Raises:
         ArgumentError: If `strength` is negative.
     """
@@ -64,6 +67,7 @@ class Fairness(nn.Module):
         self.strength = float(strength)
         self.combination = combination or WeightedSum()
         self.objectives = nn.ModuleDict()
+        self.constraints: dict[str, Constraint] = {}
         self.last: Observation | None = None
 
     def add(self, name: str, objective: Objective) -> None:
@@ -87,6 +91,8 @@ class Fairness(nn.Module):
                 mend="give each objective a name of its own",
             )
         self.objectives[name] = objective
+        if isinstance(objective, Constraint):
+            self.constraints[name] = objective
         self.set_factor(name, 1.0)
 
     @property
@@ -97,11 +103,6 @@ class Fairness(nn.Module):
     def items(self) -> Iterator[tuple[str, Objective]]:
         """Names and objectives."""
         yield from self.objectives.items()  # type: ignore[misc]
-
-    @property
-    def constraints(self) -> dict[str, Constraint]:
-        """The objectives that are weighed by multipliers, by name."""
-        return {name: part for name, part in self.items() if isinstance(part, Constraint)}
 
     def set_factor(self, name: str, factor: float) -> float:
         """Set λ of an objective to strength × weight × factor, in place.
