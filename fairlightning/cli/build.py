@@ -6,11 +6,12 @@ from pathlib import Path
 
 import lightning as L
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from fairlightning.data import TabularDataModule
-from fairlightning.exceptions import DataError, SetupError
+from fairlightning.exceptions import ArgumentError, DataError, SetupError
+from fairlightning.models import Linear
 from fairlightning.module import FairModule
 
 
@@ -34,16 +35,25 @@ def conf_dir() -> Path:
 
 def build_data(config: DictConfig) -> TabularDataModule:
     """Read and check the data set."""
-    data: TabularDataModule = instantiate(config.dataset, seed=config.seed, _convert_="all")
+    options = {"every_row": True} if solved_convexly(config) else {}
+    data: TabularDataModule = instantiate(
+        config.dataset, seed=config.seed, _convert_="all", **options
+    )
     data.setup()
     return data
+
+
+def solved_convexly(config: DictConfig) -> bool:
+    """Whether the method solves linear models exactly, and the model is linear."""
+    return "convex" in config.method and issubclass(get_class(config.model._target_), Linear)
 
 
 def build_module(config: DictConfig, data: TabularDataModule) -> FairModule:
     """Make network, objectives and module for the columns of the data.
 
     Raises:
-        ArgumentError: If the configuration names attributes that the data does not have.
+        ArgumentError: If the configuration names attributes that the data does not have, or methods
+            that do not go together.
     """
     network = instantiate(
         config.model,
@@ -51,6 +61,13 @@ def build_module(config: DictConfig, data: TabularDataModule) -> FairModule:
         cardinalities=data.cardinalities,
         _convert_="all",
     )
+    if "convex" in config.method:
+        _check_convex(config)
+    if solved_convexly(config):
+        convex: FairModule = instantiate(config.method.convex.module, _convert_="all")(
+            network, data.groups
+        )
+        return convex
     objectives = {
         name: instantiate(node, _partial_=True, _convert_="all")(data.groups, network.sizes)
         for name, node in config.method.objectives.items()
@@ -66,9 +83,32 @@ def build_module(config: DictConfig, data: TabularDataModule) -> FairModule:
     )
 
 
+def _check_convex(config: DictConfig) -> None:
+    objectives, instead_of = set(config.method.objectives), set(config.method.convex.instead_of)
+    if not solved_convexly(config):
+        if not objectives & instead_of:
+            raise ArgumentError.of(
+                "model",
+                found=f"{config.model._target_} with a method for linear models",
+                expected="a linear model",
+                mend="pass model=linear, or another method",
+            )
+    elif objectives - instead_of:
+        raise ArgumentError.of(
+            "method",
+            found=f"{', '.join(sorted(objectives - instead_of))} beside a convex program",
+            expected="constraints and penalties of the convex program alone",
+            mend="pass one method, or model=mlp",
+        )
+
+
 def build_trainer(config: DictConfig) -> L.Trainer:
     """Make the Trainer with its callbacks and logger."""
-    callbacks = [instantiate(node, _convert_="all") for node in config.callbacks.values() if node]
+    nodes = dict(config.callbacks)
+    if solved_convexly(config):
+        replaced = config.method.convex.callbacks
+        nodes = {name: replaced.get(name, node) for name, node in nodes.items()}
+    callbacks = [instantiate(node, _convert_="all") for node in nodes.values() if node]
     logger = instantiate(config.logger) if config.logger else False
     trainer: L.Trainer = instantiate(
         config.trainer, callbacks=callbacks, logger=logger, _convert_="all"

@@ -17,6 +17,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
 from fairlightning.callbacks import FeasibleCheckpoint
+from fairlightning.cli.build import solved_convexly
+from fairlightning.convex.linear import LinearResult
 from fairlightning.data import TabularDataModule
 from fairlightning.functional.rows import positive_scores
 from fairlightning.metrics import Record, tag
@@ -79,6 +81,14 @@ class RunFolder:
                 kept = {"checkpoint": Path(callback.best_model_path).name, **callback.verdict}
                 text = json.dumps(kept, indent=2)
                 (self.path / "feasibility.json").write_text(text + "\n")
+
+    def write_certificate(self, result: LinearResult) -> None:
+        """Write what a convex program proved of its solution; infinities become null."""
+        facts = {name: getattr(result, name) for name in ("status", "passes", "objective", "bound")}
+        facts |= {"duality_gap": result.duality_gap, "left_out": result.left_out}
+        facts["constraints"] = [value._asdict() for value in result.constraints]
+        text = json.dumps(json.loads(json.dumps(facts), parse_constant=lambda _: None), indent=2)
+        (self.path / "certificate.json").write_text(text + "\n")
 
     def log_hyperparameters(
         self, trainer: L.Trainer, config: DictConfig, records: list[Record]
@@ -150,6 +160,8 @@ def hyperparameters(config: DictConfig) -> dict[str, str | float | bool]:
     container = OmegaConf.to_container(config, resolve=True)
     assert isinstance(container, dict)
     objectives = container["method"]["objectives"]
+    if solved_convexly(config):
+        objectives = {"convex": container["method"]["convex"]["module"]}
     chosen = {
         "method": "+".join(objectives) or "erm",
         "strength": container["method"]["strength"],

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from fairlightning.cli.build import build_data, build_module, build_trainer, conf_dir
 from fairlightning.cli.console import quiet, wide_console
 from fairlightning.cli.results import RunFolder
+from fairlightning.convex_module import ConvexModule
 from fairlightning.exceptions import ArgumentError, FairlightningError
 from fairlightning.metrics import Record
 from fairlightning.report import metrics_table
@@ -49,6 +50,10 @@ def train(config: DictConfig) -> list[Record]:
     if chosen is not None:
         state = torch.load(chosen, map_location="cpu", weights_only=True)["state_dict"]
         module.load_state_dict(state)
+    if isinstance(module, ConvexModule):
+        result = module.result()
+        folder.write_certificate(result)
+        console.print(str(result), markup=False, highlight=False)
     records = folder.write_results(module, data, config.threshold)
     folder.write_feasibility(trainer)
     folder.log_hyperparameters(trainer, config, records)

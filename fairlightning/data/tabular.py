@@ -47,6 +47,8 @@ class TabularDataModule(LightningDataModule):
         test_fraction: Share of the rows for the test.
         split: Column with the values train, validation (or val) and test, in place of the
             fractions.
+        every_row: Training epochs have every row exactly once, in order and in batches of
+            `eval_batch_size`, for what sums over the whole epoch.
         seed: Seed of the splits and of the order of training rows.
 
     Raises:
@@ -77,6 +79,7 @@ class TabularDataModule(LightningDataModule):
         val_fraction: float = 0.2,
         test_fraction: float = 0.2,
         split: str | None = None,
+        every_row: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -101,6 +104,7 @@ class TabularDataModule(LightningDataModule):
         self.eval_batch_size = eval_batch_size
         self.val_fraction = val_fraction
         self.test_fraction = test_fraction
+        self.every_row = every_row
         self.seed = seed
         self._prepared: Prepared | None = None
 
@@ -200,6 +204,8 @@ class TabularDataModule(LightningDataModule):
 
     def train_dataloader(self) -> BatchLoader:
         """Shuffled training batches; in order where the Trainer is asked to overfit."""
+        if self.every_row:
+            return BatchLoader(self.batch("train"), self.eval_batch_size)
         return BatchLoader(
             self.batch("train"),
             self.batch_size,

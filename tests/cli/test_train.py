@@ -196,7 +196,8 @@ def test_help_reads_well(words, tmp_path):
     assert done.returncode == 0
     assert "fairlightning" in done.stdout
     if words[0] == "train":
-        assert "method: adversarial, erm, multi_objective, parity, projection" in done.stdout
+        methods = "adversarial, constrained, erm, multi_objective, parity, projection"
+        assert f"method: {methods}" in done.stdout
 
 
 def test_evaluate_and_compare_anybodys_predictions(tmp_path):

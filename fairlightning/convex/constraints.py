@@ -1,0 +1,365 @@
+"""What a linear model may be asked for: bounds on mean logits of groups, all linear in θ.
+
+The mean logit of a group is m·θ, with m the mean of the group's rows and θ the coefficients with
+the intercept last. So every gap between mean logits is a function of a few numbers per group,
+summed over the data once by the segment sums that penalties and metrics use. Bounding them relaxes
+parity of the thresholded rates (Zafar et al. 2017, arXiv:1507.05259 and arXiv:1610.08452).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fairlightning.exceptions import ArgumentError, check_choice
+from fairlightning.functional.parity import CRITERIA, Criterion, criterion_cells
+from fairlightning.functional.rates import Rates, rates_from_sums, segment_sums
+from fairlightning.groups import GroupSpec
+
+Array = NDArray[np.float64]
+Form = Literal["gap", "covariance"]
+FORMS: tuple[Form, ...] = ("gap", "covariance")
+
+
+@dataclass(frozen=True)
+class LogitParity:
+    """Mean logits of all groups close to each other: bounded by ε, or penalised with weight λ.
+
+    Args:
+        criterion: `demographic_parity` compares groups over all rows, `equal_opportunity` over
+            rows of label 1, `equalized_odds` over each label separately.
+        epsilon_logit: Largest difference ≥ 0 between the mean logits of two groups. A difference
+            of logits, not of rates.
+        penalty: λ ≥ 0; adds λ·gap to the objective for every partition, the larger gap of the two
+            for equalized odds.
+        attributes: Attributes that it is about; all of the groups if None.
+        intersections: False: a gap for every attribute. True: one for the intersections of the
+            attributes.
+        form: `gap`, or `covariance`: the decision-boundary covariance of each group's indicator
+            with the logit, |share_g·(mean_g − mean)|, in place of the difference of mean logits.
+
+    Raises:
+        ArgumentError: On unknown names, negative numbers, or unless exactly one of
+            `epsilon_logit` and `penalty` is given.
+
+    >>> LogitParity("equal_opportunity", epsilon_logit=0.1).criterion
+    'equal_opportunity'
+    """
+
+    criterion: Criterion = "demographic_parity"
+    epsilon_logit: float | None = None
+    penalty: float | None = None
+    attributes: Sequence[str] | None = None
+    intersections: bool = False
+    form: Form = "gap"
+
+    def __post_init__(self) -> None:
+        check_choice("criterion", self.criterion, CRITERIA)
+        check_choice("form", self.form, FORMS)
+        if (self.epsilon_logit is None) == (self.penalty is None):
+            raise ArgumentError.of(
+                "epsilon_logit, penalty",
+                found=f"{self.epsilon_logit} and {self.penalty}",
+                expected="exactly one of the two",
+                mend="pass epsilon_logit for a bound, or penalty for a weight in the objective",
+            )
+        name = "epsilon_logit" if self.penalty is None else "penalty"
+        value = self.epsilon_logit if self.penalty is None else self.penalty
+        if value is None or not 0 <= value < np.inf:
+            raise ArgumentError.of(
+                name, found=value, expected="a number of at least 0", mend=f"pass {name}=0.1"
+            )
+
+    def partitions(self, groups: GroupSpec) -> tuple[tuple[str, ...], ...]:
+        """Attributes or intersections that are compared."""
+        return _partitions(self.attributes, self.intersections, groups)
+
+    def blocks(self, cells: Cells) -> Iterator[Block]:
+        """One block for every partition and condition under which two groups can be compared."""
+        unit = "logit gap" if self.form == "gap" else "covariance"
+        for partition in self.partitions(cells.groups):
+            name = f"{self.criterion}/{' & '.join(partition)}"
+            for label, rates in cells.conditions(self.criterion, partition):
+                rows = self._rows(rates)
+                if rows is None:
+                    continue
+                spread = self.form == "gap" and len(rows) > 1
+                half = 0.5 if spread else 1.0
+                bound = np.full(len(rows), np.inf)
+                if self.epsilon_logit is not None:
+                    bound = np.full(len(rows), half * self.epsilon_logit)
+                yield Block(
+                    name=f"{name}/{label}" if self.criterion == "equalized_odds" else name,
+                    family=f"{name}/{self.form}",
+                    unit=unit,
+                    rows=rows,
+                    lower=-bound,
+                    upper=bound,
+                    centred=spread,
+                    half=half,
+                    bound=self.epsilon_logit,
+                    penalty=self.penalty,
+                )
+
+    def _rows(self, rates: Rates) -> Array | None:
+        """Rows whose products with θ lie within the bound; None with fewer than two groups."""
+        present = rates.present[-1]
+        if int(present.sum()) < 2:
+            return None
+        means, mass = rates.rate[:-1, present].T, rates.support[-2, present]
+        if self.form == "covariance":
+            share = mass / mass.sum()
+            rows = share[:, None] * (means - share @ means)
+            # The two groups of a pair have the same covariance but for the sign.
+            rows = rows[1:] if len(rows) == 2 else rows
+        elif len(means) == 2:
+            rows = means[1:] - means[:1]
+        else:
+            # Around a free centre, so that G rows do for G·(G − 1)/2 pairs; taking the mean of the
+            # rows off changes nothing but the rounding.
+            rows = means - means.mean(0)
+        rows[:, -1] = 0.0  # the intercept moves all groups alike
+        return rows.cpu().numpy()
+
+
+@dataclass(frozen=True)
+class LogitBounds:
+    """Mean logit of every group within fixed bounds: the linear form of "TPR of every group ≥ t".
+
+    Args:
+        at_least: Lowest mean logit of a group.
+        at_most: Highest mean logit of a group.
+        criterion: Rows that count: all, those of label 1, or each label separately.
+        attributes: Attributes that it is about; all of the groups if None.
+        intersections: Whether their intersections are meant.
+
+    Raises:
+        ArgumentError: On unknown names, or bounds that are missing or contradict each other.
+    """
+
+    at_least: float = -np.inf
+    at_most: float = np.inf
+    criterion: Criterion = "equal_opportunity"
+    attributes: Sequence[str] | None = None
+    intersections: bool = False
+
+    def __post_init__(self) -> None:
+        check_choice("criterion", self.criterion, CRITERIA)
+        bounded = np.isfinite(self.at_least) or np.isfinite(self.at_most)
+        if not bounded or not self.at_least <= self.at_most:
+            raise ArgumentError.of(
+                "at_least, at_most",
+                found=f"{self.at_least} and {self.at_most}",
+                expected="at least one finite bound, the lower not above the upper",
+                mend="pass at_least=0.0 for a mean logit of at least 0 in every group",
+            )
+
+    def partitions(self, groups: GroupSpec) -> tuple[tuple[str, ...], ...]:
+        """Attributes or intersections whose groups are meant."""
+        return _partitions(self.attributes, self.intersections, groups)
+
+    def blocks(self, cells: Cells) -> Iterator[Block]:
+        """One block for every group that has rows."""
+        for partition in self.partitions(cells.groups):
+            names = cells.groups.group_names(partition)
+            for label, rates in cells.conditions(self.criterion, partition):
+                for group in rates.present[-1].nonzero()[:, 0].tolist():
+                    name = f"logit_bounds/{self.criterion}/{names[group]}"
+                    name = f"{name}/{label}" if self.criterion == "equalized_odds" else name
+                    yield Block(
+                        name=name,
+                        family=name,
+                        unit="mean logit",
+                        rows=rates.rate[:-1, group][None].cpu().numpy(),
+                        lower=np.array([self.at_least]),
+                        upper=np.array([self.at_most]),
+                        centred=False,
+                        half=1.0,
+                        bound=None,
+                        penalty=None,
+                    )
+
+
+LinearConstraint = LogitParity | LogitBounds
+
+
+class Block(NamedTuple):
+    """Rows of one constraint: lower ≤ rows·θ − μ ≤ upper, μ free if centred and else 0.
+
+    Attributes:
+        name: For people; unique within a problem.
+        family: Blocks of one family share a penalty, which is on the largest of their gaps.
+        unit: What `value` is.
+        rows: `(R, P)`.
+        lower: `(R,)` bounds; infinite if penalised.
+        upper: `(R,)`.
+        centred: Whether the rows are held around a free centre.
+        half: Half-width of the interval per unit of gap: 1/2 if centred, else 1.
+        bound: Bound on `value`, if there is one.
+        penalty: λ, if penalised.
+    """
+
+    name: str
+    family: str
+    unit: str
+    rows: Array
+    lower: Array
+    upper: Array
+    centred: bool
+    half: float
+    bound: float | None
+    penalty: float | None
+
+    @property
+    def is_gap(self) -> bool:
+        """Whether `value` is a gap, and not a single mean logit between bounds."""
+        return self.bound is not None or self.penalty is not None
+
+    def value(self, theta: Array) -> float:
+        """Gap, covariance or mean logit at θ."""
+        products = self.rows @ theta
+        if self.centred:
+            return float(products.max() - products.min())
+        return float(np.abs(products).max()) if self.is_gap else float(products[0])
+
+    def violation(self, theta: Array) -> float:
+        """By how much the bound is exceeded; at least 0."""
+        value = self.value(theta)
+        if self.penalty is not None:
+            return 0.0
+        if self.bound is not None:
+            return max(value - self.bound, 0.0)
+        return max(value - float(self.upper[0]), float(self.lower[0]) - value, 0.0)
+
+
+class Cells:
+    """Sums of rows by group and label, from which every constraint takes its means.
+
+    One table for each partition, added up in one pass over the data, whatever the number of
+    constraints. Rows of unknown group take no part.
+
+    Args:
+        constraints: What will be asked for.
+        groups: The sensitive attributes.
+    """
+
+    def __init__(self, constraints: Sequence[LinearConstraint], groups: GroupSpec) -> None:
+        self.groups = groups
+        found = [p for constraint in constraints for p in constraint.partitions(groups)]
+        self.partitions = tuple(dict.fromkeys(found))
+        self.sums: dict[tuple[str, ...], Tensor] = {}
+
+    def add(self, rows: Tensor, target: Tensor, sensitive: Tensor, weight: Tensor) -> None:
+        """Take in a batch.
+
+        Args:
+            rows: `(N, P)` float64, the column of the intercept last.
+            target: `(N,)` int64 labels in {0, 1}.
+            sensitive: `(N, A)` int64 codes.
+            weight: `(N,)` float64 row weights.
+        """
+        if not self.partitions:
+            return
+        # Mass comes with the intercept's column of ones; the last row counts what has any weight.
+        values = (rows * weight[:, None]).T
+        counted = (weight > 0).to(rows.dtype)[None]
+        for partition in self.partitions:
+            count = self.groups.num_groups(partition)
+            group = self.groups.group_ids(sensitive, partition)
+            cell = criterion_cells("equalized_odds", target, group, count)
+            sums = torch.cat([segment_sums(v, cell, 2 * count) for v in (values, counted)])
+            sums = sums.view(len(sums), 2, count)
+            before = self.sums.get(partition)
+            self.sums[partition] = sums if before is None else before.to(sums.device) + sums
+
+    def conditions(
+        self, criterion: Criterion, partition: tuple[str, ...]
+    ) -> Iterator[tuple[str, Rates]]:
+        """Name of every condition of a criterion, and the groups' means under it.
+
+        The rates are `(P + 1, G)`: means of the P columns, then a row without meaning. Of the
+        supports the last row counts rows, the one before it is the mass.
+        """
+        sums = self.sums[partition]
+        if criterion == "demographic_parity":
+            chosen = [("all", sums.sum(1))]
+        elif criterion == "equal_opportunity":
+            chosen = [("label=1", sums[:, 1])]
+        else:
+            chosen = [("label=0", sums[:, 0]), ("label=1", sums[:, 1])]
+        for label, part in chosen:
+            mass, count = part[-2], part[-1]
+            support = mass.expand_as(part).clone()
+            support[-1] = count
+            yield label, rates_from_sums(part, mass.expand_as(part), support)
+
+    def left_out(self, constraints: Sequence[LinearConstraint]) -> tuple[str, ...]:
+        """Groups that take no part, as they have no rows, or none of the label in question."""
+        found: dict[str, None] = {}
+        for constraint in constraints:
+            for partition in constraint.partitions(self.groups):
+                names = self.groups.group_names(partition)
+                for label, rates in self.conditions(constraint.criterion, partition):
+                    for group in (~rates.present[-1]).nonzero()[:, 0].tolist():
+                        found[f"{constraint.criterion}: {names[group]} ({label})"] = None
+        return tuple(found)
+
+
+def make_blocks(constraints: Sequence[LinearConstraint], cells: Cells) -> list[Block]:
+    """Blocks of all constraints, each under a name of its own.
+
+    Raises:
+        ArgumentError: If a constraint constrains nothing, as fewer than two groups have rows.
+    """
+    blocks: list[Block] = []
+    for position, constraint in enumerate(constraints):
+        made = list(constraint.blocks(cells))
+        if not made:
+            names = [" & ".join(p) for p in constraint.partitions(cells.groups)]
+            raise ArgumentError.of(
+                "constraints",
+                found=f"{constraint.criterion} on {', '.join(names)}, of which fewer than two "
+                "groups have rows",
+                expected="two groups that can be compared",
+                mend="drop the constraint, or check the codes of the sensitive attributes",
+            )
+        taken = {block.name for block in blocks}
+        again = any(block.name in taken for block in made)
+        suffix = f" #{position + 1}" if again else ""
+        blocks += [b._replace(name=b.name + suffix, family=f"{b.family} #{position}") for b in made]
+    return blocks
+
+
+def penalty_of(blocks: Sequence[Block], theta: Array) -> float:
+    """Σ λ·(largest gap of the family) at θ."""
+    worst: dict[str, float] = {}
+    for block in blocks:
+        if block.penalty is not None:
+            value = block.penalty * block.value(theta)
+            worst[block.family] = max(worst.get(block.family, 0.0), value)
+    return sum(worst.values())
+
+
+def _partitions(
+    attributes: Sequence[str] | None, intersections: bool, groups: GroupSpec
+) -> tuple[tuple[str, ...], ...]:
+    names = tuple(attributes or groups.names)
+    groups.axes(names)
+    return (names,) if intersections else tuple((name,) for name in names)
+
+
+def as_constraint(value: LinearConstraint | Mapping[str, object]) -> LinearConstraint:
+    """Accept a constraint or the plain mapping of its arguments, as a configuration has it.
+
+    A mapping with `at_least` or `at_most` makes `LogitBounds`, any other one `LogitParity`.
+    """
+    if isinstance(value, LogitParity | LogitBounds):
+        return value
+    kind = LogitBounds if {"at_least", "at_most"} & set(value) else LogitParity
+    return kind(**value)  # type: ignore[arg-type]
