@@ -1,5 +1,20 @@
 """Convex optimisation: layers and models whose fairness is a constraint with a certificate."""
 
+from fairlightning.convex.constraints import LogitBounds, LogitParity
+from fairlightning.convex.estimator import FairLinearClassifier
+from fairlightning.convex.linear import LinearBatch, LinearResult, fit_linear
 from fairlightning.convex.projection import FairProjection
+from fairlightning.convex.reweighing import reweigh
+from fairlightning.convex.thresholds import adjusted_thresholds
 
-__all__ = ["FairProjection"]
+__all__ = [
+    "FairLinearClassifier",
+    "FairProjection",
+    "LinearBatch",
+    "LinearResult",
+    "LogitBounds",
+    "LogitParity",
+    "adjusted_thresholds",
+    "fit_linear",
+    "reweigh",
+]

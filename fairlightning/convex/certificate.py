@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from fairlightning.convex.constraints import Array, Block
+from fairlightning.convex.blocks import Array, Block
 from fairlightning.exceptions import ArgumentError
 
 

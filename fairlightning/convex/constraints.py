@@ -10,19 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
+from fairlightning.convex.blocks import Array, Block
+from fairlightning.convex.cells import Cells
 from fairlightning.exceptions import ArgumentError, check_choice
-from fairlightning.functional.parity import CRITERIA, Criterion, criterion_cells
-from fairlightning.functional.rates import Rates, rates_from_sums, segment_sums
+from fairlightning.functional.parity import CRITERIA, Criterion
+from fairlightning.functional.rates import Rates
 from fairlightning.groups import GroupSpec
 
-Array = NDArray[np.float64]
 Form = Literal["gap", "covariance"]
 FORMS: tuple[Form, ...] = ("gap", "covariance")
 
@@ -189,128 +187,6 @@ class LogitBounds:
 LinearConstraint = LogitParity | LogitBounds
 
 
-class Block(NamedTuple):
-    """Rows of one constraint: lower ≤ rows·θ − μ ≤ upper, μ free if centred and else 0.
-
-    Attributes:
-        name: For people; unique within a problem.
-        family: Blocks of one family share a penalty, which is on the largest of their gaps.
-        unit: What `value` is.
-        rows: `(R, P)`.
-        lower: `(R,)` bounds; infinite if penalised.
-        upper: `(R,)`.
-        centred: Whether the rows are held around a free centre.
-        half: Half-width of the interval per unit of gap: 1/2 if centred, else 1.
-        bound: Bound on `value`, if there is one.
-        penalty: λ, if penalised.
-    """
-
-    name: str
-    family: str
-    unit: str
-    rows: Array
-    lower: Array
-    upper: Array
-    centred: bool
-    half: float
-    bound: float | None
-    penalty: float | None
-
-    @property
-    def is_gap(self) -> bool:
-        """Whether `value` is a gap, and not a single mean logit between bounds."""
-        return self.bound is not None or self.penalty is not None
-
-    def value(self, theta: Array) -> float:
-        """Gap, covariance or mean logit at θ."""
-        products = self.rows @ theta
-        if self.centred:
-            return float(products.max() - products.min())
-        return float(np.abs(products).max()) if self.is_gap else float(products[0])
-
-    def violation(self, theta: Array) -> float:
-        """By how much the bound is exceeded; at least 0."""
-        value = self.value(theta)
-        if self.penalty is not None:
-            return 0.0
-        if self.bound is not None:
-            return max(value - self.bound, 0.0)
-        return max(value - float(self.upper[0]), float(self.lower[0]) - value, 0.0)
-
-
-class Cells:
-    """Sums of rows by group and label, from which every constraint takes its means.
-
-    One table for each partition, added up in one pass over the data, whatever the number of
-    constraints. Rows of unknown group take no part.
-
-    Args:
-        constraints: What will be asked for.
-        groups: The sensitive attributes.
-    """
-
-    def __init__(self, constraints: Sequence[LinearConstraint], groups: GroupSpec) -> None:
-        self.groups = groups
-        found = [p for constraint in constraints for p in constraint.partitions(groups)]
-        self.partitions = tuple(dict.fromkeys(found))
-        self.sums: dict[tuple[str, ...], Tensor] = {}
-
-    def add(self, rows: Tensor, target: Tensor, sensitive: Tensor, weight: Tensor) -> None:
-        """Take in a batch.
-
-        Args:
-            rows: `(N, P)` float64, the column of the intercept last.
-            target: `(N,)` int64 labels in {0, 1}.
-            sensitive: `(N, A)` int64 codes.
-            weight: `(N,)` float64 row weights.
-        """
-        if not self.partitions:
-            return
-        # Mass comes with the intercept's column of ones; the last row counts what has any weight.
-        values = (rows * weight[:, None]).T
-        counted = (weight > 0).to(rows.dtype)[None]
-        for partition in self.partitions:
-            count = self.groups.num_groups(partition)
-            group = self.groups.group_ids(sensitive, partition)
-            cell = criterion_cells("equalized_odds", target, group, count)
-            sums = torch.cat([segment_sums(v, cell, 2 * count) for v in (values, counted)])
-            sums = sums.view(len(sums), 2, count)
-            before = self.sums.get(partition)
-            self.sums[partition] = sums if before is None else before.to(sums.device) + sums
-
-    def conditions(
-        self, criterion: Criterion, partition: tuple[str, ...]
-    ) -> Iterator[tuple[str, Rates]]:
-        """Name of every condition of a criterion, and the groups' means under it.
-
-        The rates are `(P + 1, G)`: means of the P columns, then a row without meaning. Of the
-        supports the last row counts rows, the one before it is the mass.
-        """
-        sums = self.sums[partition]
-        if criterion == "demographic_parity":
-            chosen = [("all", sums.sum(1))]
-        elif criterion == "equal_opportunity":
-            chosen = [("label=1", sums[:, 1])]
-        else:
-            chosen = [("label=0", sums[:, 0]), ("label=1", sums[:, 1])]
-        for label, part in chosen:
-            mass, count = part[-2], part[-1]
-            support = mass.expand_as(part).clone()
-            support[-1] = count
-            yield label, rates_from_sums(part, mass.expand_as(part), support)
-
-    def left_out(self, constraints: Sequence[LinearConstraint]) -> tuple[str, ...]:
-        """Groups that take no part, as they have no rows, or none of the label in question."""
-        found: dict[str, None] = {}
-        for constraint in constraints:
-            for partition in constraint.partitions(self.groups):
-                names = self.groups.group_names(partition)
-                for label, rates in self.conditions(constraint.criterion, partition):
-                    for group in (~rates.present[-1]).nonzero()[:, 0].tolist():
-                        found[f"{constraint.criterion}: {names[group]} ({label})"] = None
-        return tuple(found)
-
-
 def make_blocks(constraints: Sequence[LinearConstraint], cells: Cells) -> list[Block]:
     """Blocks of all constraints, each under a name of its own.
 
@@ -334,16 +210,6 @@ def make_blocks(constraints: Sequence[LinearConstraint], cells: Cells) -> list[B
         suffix = f" #{position + 1}" if again else ""
         blocks += [b._replace(name=b.name + suffix, family=f"{b.family} #{position}") for b in made]
     return blocks
-
-
-def penalty_of(blocks: Sequence[Block], theta: Array) -> float:
-    """Σ λ·(largest gap of the family) at θ."""
-    worst: dict[str, float] = {}
-    for block in blocks:
-        if block.penalty is not None:
-            value = block.penalty * block.value(theta)
-            worst[block.family] = max(worst.get(block.family, 0.0), value)
-    return sum(worst.values())
 
 
 def _partitions(

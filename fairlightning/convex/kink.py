@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fairlightning.convex.constraints import Array, Block
+from fairlightning.convex.blocks import Array, Block
 from fairlightning.convex.quadratic import Solution, bounds_and_penalties, multipliers_of, run
 
 NEAREST = 512

@@ -10,11 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fairlightning.convex.constraints import (
-    Array,
-    LinearConstraint,
-    as_constraint,
-)
+from fairlightning.convex.blocks import Array
+from fairlightning.convex.constraints import LinearConstraint, as_constraint
 from fairlightning.convex.objective import ConstraintValue, Objective
 from fairlightning.convex.sequential import SequentialQuadratic, Status
 from fairlightning.exceptions import ArgumentError

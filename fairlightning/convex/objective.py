@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fairlightning.convex.blocks import Array, Block
 from fairlightning.convex.certificate import multiplier
-from fairlightning.convex.constraints import Array, Block
 from fairlightning.convex.losses import make_loss
 from fairlightning.exceptions import ArgumentError
 

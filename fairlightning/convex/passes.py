@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fairlightning.convex.constraints import Array, Cells
+from fairlightning.convex.blocks import Array
+from fairlightning.convex.cells import Cells
 from fairlightning.convex.kink import NearRows
 from fairlightning.convex.losses import Hinge, Loss
 from fairlightning.exceptions import ArgumentError, SetupError

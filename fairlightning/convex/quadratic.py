@@ -22,7 +22,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.linalg.lapack import dpotrf
 
-from fairlightning.convex.constraints import Array, Block
+from fairlightning.convex.blocks import Array, Block
 from fairlightning.exceptions import ArgumentError, SetupError
 
 SOLVER = {"solver": cp.CLARABEL, "tol_gap_abs": 1e-11, "tol_gap_rel": 1e-11, "tol_feas": 1e-11}

@@ -19,15 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fairlightning.convex.blocks import Array, Block, penalty_of
+from fairlightning.convex.cells import Cells
 from fairlightning.convex.certificate import check_bounded, feasible_multipliers, lower_bound
-from fairlightning.convex.constraints import (
-    Array,
-    Block,
-    Cells,
-    LinearConstraint,
-    make_blocks,
-    penalty_of,
-)
+from fairlightning.convex.constraints import LinearConstraint, make_blocks
 from fairlightning.convex.kink import NEAREST, PLANES, NearRows, Plane, kink_step
 from fairlightning.convex.losses import Hinge, make_loss
 from fairlightning.convex.objective import ConstraintValue, Objective
