@@ -40,7 +40,8 @@ class FeasibleCheckpoint(SettledCheckpoint):
 
     Attributes:
         verdict: After training with constraints: whether the kept epoch is feasible, its number,
-            and value, bound and violation of every constraint on validation. Empty without.
+            and of every constraint value on validation, bound, margin, and violation of the bound
+            moved inwards by the margin. Empty without.
 
     Raises:
         SetupError: If constraints are there and no `FairnessMonitor` counts validation.
@@ -98,6 +99,7 @@ class FeasibleCheckpoint(SettledCheckpoint):
             constraints[name] = {
                 "value": None if value is None else value.item(),
                 "bound": constraint.limit,
+                "margin": constraint.margin,
                 "violation": None if violation is None else violation.item(),
             }
         if worst <= 0:

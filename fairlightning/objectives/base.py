@@ -209,6 +209,11 @@ class Constraint(Objective):
 
     @property
     @abstractmethod
+    def margin(self) -> float:
+        """Distance ≥ 0 kept from the bound; violations are those of the bound moved inwards."""
+
+    @property
+    @abstractmethod
     def multiplier(self) -> Tensor:
         """Scalar, sum of the multipliers."""
 

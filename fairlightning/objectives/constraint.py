@@ -148,6 +148,11 @@ class RateConstraint(Constraint):
         return self.bound.limit
 
     @property
+    def margin(self) -> float:
+        """Distance kept from it."""
+        return self.bound.margin
+
+    @property
     def multiplier(self) -> Tensor:
         """Σ λ."""
         return self.multipliers.value.sum()
