@@ -104,6 +104,26 @@ class GroupSpec:
         orders = range(1, len(self.names) + 1)
         return tuple(chain.from_iterable(combinations(self.names, order) for order in orders))
 
+    def partitions_of(
+        self, attributes: Sequence[str] | None = None, intersections: bool = False
+    ) -> tuple[tuple[str, ...], ...]:
+        """Partitions that a penalty or constraint on some attributes compares.
+
+        Args:
+            attributes: Names of the attributes; all if None.
+            intersections: False: every attribute by itself. True: their intersections.
+
+        Raises:
+            ArgumentError: If an attribute does not exist, or is named twice.
+
+        >>> spec = GroupSpec({"sex": ["Female", "Male"], "race": ["Black", "White"]})
+        >>> spec.partitions_of(), spec.partitions_of(intersections=True)
+        ((('sex',), ('race',)), (('sex', 'race'),))
+        """
+        names = self.names if attributes is None else tuple(attributes)
+        self.axes(names)
+        return (names,) if intersections else tuple((name,) for name in names)
+
     def num_groups(self, partition: Sequence[str]) -> int:
         """Number of groups `G` of a partition."""
         return prod(self.sizes[axis] for axis in self.axes(partition))

@@ -76,7 +76,7 @@ class LogitParity:
 
     def partitions(self, groups: GroupSpec) -> tuple[tuple[str, ...], ...]:
         """Attributes or intersections that are compared."""
-        return _partitions(self.attributes, self.intersections, groups)
+        return groups.partitions_of(self.attributes, self.intersections)
 
     def blocks(self, cells: Cells) -> Iterator[Block]:
         """One block for every partition and condition under which two groups can be compared."""
@@ -160,7 +160,7 @@ class LogitBounds:
 
     def partitions(self, groups: GroupSpec) -> tuple[tuple[str, ...], ...]:
         """Attributes or intersections whose groups are meant."""
-        return _partitions(self.attributes, self.intersections, groups)
+        return groups.partitions_of(self.attributes, self.intersections)
 
     def blocks(self, cells: Cells) -> Iterator[Block]:
         """One block for every group that has rows."""
@@ -210,14 +210,6 @@ def make_blocks(constraints: Sequence[LinearConstraint], cells: Cells) -> list[B
         suffix = f" #{position + 1}" if again else ""
         blocks += [b._replace(name=b.name + suffix, family=f"{b.family} #{position}") for b in made]
     return blocks
-
-
-def _partitions(
-    attributes: Sequence[str] | None, intersections: bool, groups: GroupSpec
-) -> tuple[tuple[str, ...], ...]:
-    names = tuple(attributes or groups.names)
-    groups.axes(names)
-    return (names,) if intersections else tuple((name,) for name in names)
 
 
 def as_constraint(value: LinearConstraint | Mapping[str, object]) -> LinearConstraint:

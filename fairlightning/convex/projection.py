@@ -89,12 +89,10 @@ class FairProjection(nn.Module):
                 expected="'cvxpylayers', which takes them",
                 mend="pass solver='cvxpylayers', or leave them out",
             )
-        names = tuple(groups.names if attributes is None else attributes)
-        groups.axes(names)
         self.groups = groups
         self.epsilon = check_epsilon(epsilon)
         self.criterion: Criterion = criterion
-        self.partitions = (names,) if intersections else tuple((name,) for name in names)
+        self.partitions = groups.partitions_of(attributes, intersections)
         self.distance: Distance = distance
         # No module: as a submodule its sparse buffers break DDP, averaging and deepcopy.
         self.program: ConeProjection | None = None

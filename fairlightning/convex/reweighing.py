@@ -89,9 +89,7 @@ def reweigh(
     """
     spec = GroupSpec.of(groups)
     check_choice("distance", distance, _DISTANCES)
-    names = tuple(attributes or spec.names)
-    spec.axes(names)
-    partitions = (names,) if intersections else tuple((name,) for name in names)
+    partitions = spec.partitions_of(attributes, intersections)
     positive = check_target(target, len(target)).long()
     sensitive = spec.check(sensitive, len(target))
     rows = torch.ones(len(target), dtype=torch.float64, device=target.device)

@@ -117,8 +117,7 @@ class RateConstraint(Constraint):
         self.memory_rows = memory
         self.temperature = float(temperature)
         self.cut = log(threshold / (1 - threshold))
-        single = tuple((name,) for name in self.attributes)
-        self.partitions = (self.attributes,) if intersections else single
+        self.partitions = groups.partitions_of(self.attributes, intersections)
         self.num_groups = [groups.num_groups(partition) for partition in self.partitions]
         self._make_buffers(multipliers or NuPI())
 

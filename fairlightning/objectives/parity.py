@@ -81,8 +81,7 @@ class ParityPenalty(Objective):
         self.gap: Gap = gap
         self.debiased = debiased
         self.temperature = temperature
-        single = tuple((name,) for name in self.attributes)
-        self.partitions = (self.attributes,) if intersections else single
+        self.partitions = groups.partitions_of(self.attributes, intersections)
         self.num_groups = [groups.num_groups(partition) for partition in self.partitions]
         # Sums of every partition, label (if it matters) and group, unknown first, as one block.
         labels = 1 if criterion == "demographic_parity" else 2

@@ -78,8 +78,7 @@ class ProjectionPenalty(Objective):
         self.epsilon = check_epsilon(epsilon)
         self.criterion: Criterion = criterion
         self.distance: Distance = distance
-        single = tuple((name,) for name in self.attributes)
-        self.partitions = (self.attributes,) if intersections else single
+        self.partitions = groups.partitions_of(self.attributes, intersections)
 
     def sums(self, step: Step) -> tuple[Tensor, ...]:
         """Mass times distance of the batch `(...)`, mass, and rows of each cell `(M,)`."""
