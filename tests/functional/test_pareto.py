@@ -1,6 +1,8 @@
 """Pareto tools against brute force, linear programs and Monte Carlo."""
 
 import itertools
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -199,3 +201,12 @@ def test_attainment_counts_runs(fronts, share):
 def test_mistakes_have_named_errors(call, words):
     with pytest.raises(ArgumentError, match=words):
         call()
+
+
+def test_code_of_the_page_says_what_it_does():
+    page = Path(__file__).parents[2] / "docs" / "multi_objective.md"
+    (block,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    names = {}
+    exec(block, names)
+    assert nondominated(names["costs"]).tolist() == [True, True, True, False]
+    assert best_within(names["costs"], 0.10) == 1
