@@ -23,7 +23,7 @@ from fairlightning.cli.console import quiet
 from fairlightning.data import TabularDataModule, adult
 from fairlightning.models import MLP
 from fairlightning.module import FairModule
-from fairlightning.objectives import Adversary, Objective, ParityPenalty
+from fairlightning.objectives import Adversary, Combination, Objective, ParityPenalty
 
 VARIANTS = {
     "trainer": None,
@@ -67,7 +67,9 @@ class StepClock(L.Callback):
         self.milliseconds = 1e3 * (time.perf_counter() - self.start) / trainer.global_step
 
 
-def trainer_step(data: TabularDataModule, epochs: int, variant: str) -> float:
+def trainer_step(
+    data: TabularDataModule, epochs: int, variant: str, combination: Combination | None = None
+) -> float:
     """Milliseconds a step of `FairModule` under the Trainer, loader and epoch ends included."""
     model = network(data)
     objectives: dict[str, Objective] = {}
@@ -85,7 +87,8 @@ def trainer_step(data: TabularDataModule, epochs: int, variant: str) -> float:
         enable_checkpointing=False,
         enable_model_summary=False,
     )
-    trainer.fit(FairModule(model, data.groups, objectives=objectives), datamodule=data)
+    module = FairModule(model, data.groups, objectives=objectives, combination=combination)
+    trainer.fit(module, datamodule=data)
     return clock.milliseconds
 
 

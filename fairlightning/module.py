@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from fairlightning.functional.rows import positive_scores
 from fairlightning.groups import GroupSpec
 from fairlightning.mixins import FairnessMixin
-from fairlightning.objectives import Objective, WeightedSum
+from fairlightning.objectives import Combination, Objective
 
 
 class FairModule(FairnessMixin, L.LightningModule):
@@ -45,7 +45,7 @@ class FairModule(FairnessMixin, L.LightningModule):
         *,
         objectives: Mapping[str, Objective] | None = None,
         strength: float = 1.0,
-        combination: WeightedSum | None = None,
+        combination: Combination | None = None,
         learning_rate: float = 1e-3,
         optimizer: Callable[[list[dict[str, Any]]], Optimizer] = torch.optim.AdamW,
         scheduler: Callable[[Optimizer, int], LRScheduler] | None = None,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from fairlightning.exceptions import ArgumentError, SetupError
 from fairlightning.groups import GroupSpec
-from fairlightning.objectives import Fairness, Objective, Step, WeightedSum
+from fairlightning.objectives import Combination, Fairness, Objective, Step
 
 
 class FairnessMixin:
@@ -37,7 +37,7 @@ class FairnessMixin:
         *args: Any,
         groups: GroupSpec | Mapping[str, Iterable[object]] | None = None,
         strength: float = 1.0,
-        combination: WeightedSum | None = None,
+        combination: Combination | None = None,
         objectives: Mapping[str, Objective] | None = None,
         **kwargs: Any,
     ) -> None:

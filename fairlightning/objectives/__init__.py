@@ -1,6 +1,7 @@
 """Objectives, and the combination that makes one loss of them."""
 
 from fairlightning.objectives.adversarial import Adversary
+from fairlightning.objectives.aggregation import GradientAggregation
 from fairlightning.objectives.base import (
     Constraint,
     Losses,
@@ -10,7 +11,7 @@ from fairlightning.objectives.base import (
     Term,
     checked_step,
 )
-from fairlightning.objectives.combination import WeightedSum
+from fairlightning.objectives.combination import Combination, WeightedSum
 from fairlightning.objectives.complexity import ComplexityPenalty
 from fairlightning.objectives.constraint import RateConstraint
 from fairlightning.objectives.distributed import sum_over_ranks
@@ -23,14 +24,25 @@ from fairlightning.objectives.multipliers import (
 )
 from fairlightning.objectives.parity import ParityPenalty
 from fairlightning.objectives.projection import ProjectionPenalty
+from fairlightning.objectives.scalarisation import (
+    AugmentedChebyshev,
+    Chebyshev,
+    EpsilonConstraint,
+    SmoothChebyshev,
+)
 
 __all__ = [
     "Adversary",
+    "AugmentedChebyshev",
     "AugmentedLagrangian",
+    "Chebyshev",
+    "Combination",
     "ComplexityPenalty",
     "Constraint",
     "DualAscent",
+    "EpsilonConstraint",
     "Fairness",
+    "GradientAggregation",
     "Losses",
     "Multipliers",
     "NuPI",
@@ -39,6 +51,7 @@ __all__ = [
     "ParityPenalty",
     "ProjectionPenalty",
     "RateConstraint",
+    "SmoothChebyshev",
     "Step",
     "Strict",
     "Sums",

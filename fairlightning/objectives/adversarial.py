@@ -54,6 +54,7 @@ class Adversary(Objective):
     `value` is the negative of that, detached.
     """
 
+    weighs_itself = True  # λ acts inside the gradient reversal
     _axes: Tensor
     _barred: Tensor
 

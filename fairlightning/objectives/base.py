@@ -122,6 +122,8 @@ class Objective(nn.Module, ABC):
     Attributes:
         requires: Fields of `Step` that must be given.
         stackable: Whether it works for several models trained together.
+        weighs_itself: Whether it cannot leave its weight to a joint rule, such as Chebyshev's or
+            gradient aggregation: a multiplier sets it, or it acts before the combination.
         additive: Whether the sums of several batches give the term of the joined batch. If not,
             they give the mean over batches, and training on several ranks is refused.
         learning_rate_factor: Learning rate of its private parameters, relative to the network's.
@@ -133,6 +135,7 @@ class Objective(nn.Module, ABC):
 
     requires: tuple[str, ...] = ("logits", "target", "sensitive")
     stackable: bool = True
+    weighs_itself: bool = False
     additive: bool = True
     learning_rate_factor: float = 1.0
     weight: Tensor
@@ -201,6 +204,8 @@ class Constraint(Objective):
     Multipliers and whatever else a constraint remembers are buffers, which `update` changes in
     place, once per optimizer step.
     """
+
+    weighs_itself = True
 
     @property
     @abstractmethod

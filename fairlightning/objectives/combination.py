@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from fairlightning.exceptions import ArgumentError
-from fairlightning.objectives.base import Losses, Term
+from fairlightning.objectives.base import Constraint, Losses, Objective, Term
 
 
-class WeightedSum(nn.Module):
-    """Scalarise by a weighted sum: `task · L_task + Σ λ_i · value_i (+ Σ own_i)`.
+class Combination(nn.Module, ABC):
+    """Base of rules that make one loss of the task's and the objectives': total + Σ own_i.
 
     Args:
         task: Weight of the task loss, at least 0; the accuracy side of {accuracy, fairness,
             interpretability}.
 
     Attributes:
-        replaces_weights: Whether the rule sets every weight itself, which leaves no room for
-            multipliers: `Fairness` then refuses constraints by name.
+        replaces_weights: Whether the rule decides how much each term counts. λ then only scales
+            the objective's value, and objectives that need a weight of their own are refused:
+            constraints, and adversaries, whose λ sits inside the gradient reversal.
+        requires: Fields of `Step` that the rule needs beside those of the objectives.
+        stackable: Whether it works for several models trained together.
 
     Raises:
         ArgumentError: If the weight is negative.
     """
 
     replaces_weights: bool = False
+    requires: tuple[str, ...] = ()
+    stackable: bool = True
 
     def __init__(self, task: float = 1.0) -> None:
         super().__init__()
@@ -36,8 +42,44 @@ class WeightedSum(nn.Module):
             )
         self.task = float(task)
 
-    def forward(
+    def check(self, name: str, objective: Objective) -> None:
+        """Refuse an objective whose weight the rule cannot take over.
+
+        Raises:
+            ArgumentError: Naming the rule and the objective.
+        """
+        kind = "constraint" if isinstance(objective, Constraint) else "objective"
+        if self.replaces_weights and objective.weighs_itself:
+            raise ArgumentError.of(
+                "combination",
+                found=f"{type(self).__name__} with the {kind} {name!r}",
+                expected="a combination that keeps each objective's own weight",
+                mend=f"use WeightedSum(), or a ParityPenalty in place of the {kind}",
+            )
+
+    @abstractmethod
+    def total(
         self, task_loss: Tensor, terms: Mapping[str, Term], weights: Mapping[str, Tensor]
+    ) -> Tensor:
+        """What is shown as the total: one loss of the values, without private losses."""
+
+    def minimised(
+        self,
+        total: Tensor,
+        task_loss: Tensor,
+        terms: Mapping[str, Term],
+        weights: Mapping[str, Tensor],
+        parameters: Sequence[Tensor] | None,
+    ) -> Tensor:
+        """What the network minimises; the total, unless a rule drives it otherwise."""
+        return total
+
+    def forward(
+        self,
+        task_loss: Tensor,
+        terms: Mapping[str, Term],
+        weights: Mapping[str, Tensor],
+        parameters: Sequence[Tensor] | None = None,
     ) -> Losses:
         """Combine.
 
@@ -45,14 +87,13 @@ class WeightedSum(nn.Module):
             task_loss: `(...)`.
             terms: Terms by name.
             weights: λ in force by name, without gradient.
+            parameters: The network's, for rules that require them.
 
         Returns:
             The loss with its parts.
         """
-        total = task_loss if self.task == 1.0 else self.task * task_loss
-        for name, term in terms.items():
-            total = torch.addcmul(total, weights[name], term.value)
-        loss = total
+        total = self.total(task_loss, terms, weights)
+        loss = self.minimised(total, task_loss, terms, weights, parameters)
         for term in terms.values():
             if term.own is not None:
                 loss = loss + term.own
@@ -61,6 +102,33 @@ class WeightedSum(nn.Module):
         support = {name: term.support for name, term in terms.items()}
         strict = {name: term.strict for name, term in terms.items() if term.strict is not None}
         return Losses(loss, total.detach(), parts, support, strict)
+
+
+class WeightedSum(Combination):
+    """Scalarise by a weighted sum: `task · L_task + Σ λ_i · value_i (+ Σ own_i)`.
+
+    Args:
+        task: Weight of the task loss, at least 0.
+
+    Raises:
+        ArgumentError: If the weight is negative.
+    """
+
+    def total(
+        self, task_loss: Tensor, terms: Mapping[str, Term], weights: Mapping[str, Tensor]
+    ) -> Tensor:
+        """Weighted sum."""
+        return weighted_sum(self.task, task_loss, terms, weights)
+
+
+def weighted_sum(
+    task: float, task_loss: Tensor, terms: Mapping[str, Term], weights: Mapping[str, Tensor]
+) -> Tensor:
+    """Return `task · L_task + Σ λ_i · value_i`."""
+    total = task_loss if task == 1.0 else task * task_loss
+    for name, term in terms.items():
+        total = torch.addcmul(total, weights[name], term.value)
+    return total
 
 
 def mean_task_loss(task_loss: Tensor, row_weight: Tensor | None) -> Tensor:

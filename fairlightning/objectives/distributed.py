@@ -45,3 +45,17 @@ def sum_over_ranks(x: Tensor) -> Tensor:
         return x
     total: Tensor = _SumOverRanks.apply(x)  # type: ignore[no-untyped-call]
     return total
+
+
+def same_on_all_ranks(x: Tensor) -> Tensor:
+    """Give all ranks what the first one has, in place and without gradient.
+
+    Args:
+        x: Tensor of the same shape on all ranks.
+
+    Returns:
+        `x`, as it is on rank 0.
+    """
+    if world_size() > 1:
+        dist.broadcast(x, 0)
+    return x

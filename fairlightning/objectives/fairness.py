@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fairlightning.exceptions import ArgumentError, SetupError, check_choice
 from fairlightning.groups import GroupSpec
 from fairlightning.objectives.base import Constraint, Losses, Objective, Step, checked_step
-from fairlightning.objectives.combination import WeightedSum, mean_task_loss
+from fairlightning.objectives.combination import Combination, WeightedSum, mean_task_loss
 from fairlightning.objectives.distributed import sum_over_ranks, world_size
 
 Sums: TypeAlias = Mapping[str, tuple[Tensor, ...]]
@@ -53,7 +53,7 @@ class Fairness(nn.Module):
         groups: GroupSpec | Mapping[str, Any],
         *,
         strength: float = 1.0,
-        combination: WeightedSum | None = None,
+        combination: Combination | None = None,
     ) -> None:
         super().__init__()
         if not strength >= 0:
@@ -74,15 +74,9 @@ class Fairness(nn.Module):
         """Add an objective under a name of its own, at its full weight until a ramp sets another.
 
         Raises:
-            ArgumentError: If the name is taken, or the combination leaves no room for multipliers.
+            ArgumentError: If the name is taken, or the combination refuses the objective.
         """
-        if isinstance(objective, Constraint) and self.combination.replaces_weights:
-            raise ArgumentError.of(
-                "combination",
-                found=f"{type(self.combination).__name__} with the constraint {name!r}",
-                expected="a combination that keeps each objective's own weight",
-                mend="use WeightedSum(), or a ParityPenalty in place of the constraint",
-            )
+        self.combination.check(name, objective)
         if name in self.objectives or name in ("task", "total"):
             raise ArgumentError.of(
                 "name",
@@ -97,8 +91,9 @@ class Fairness(nn.Module):
 
     @property
     def requires(self) -> set[str]:
-        """Fields of `Step` that some objective needs."""
-        return {name for _, objective in self.items() for name in objective.requires}
+        """Fields of `Step` that some objective or the combination needs."""
+        needed = {name for _, objective in self.items() for name in objective.requires}
+        return needed | set(self.combination.requires)
 
     def items(self) -> Iterator[tuple[str, Objective]]:
         """Names and objectives."""
@@ -164,7 +159,7 @@ class Fairness(nn.Module):
                 _refuse_ranks(name)
             local[name] = objective.sums(step)
         sums = self._reduced(local) if self.training else local
-        losses = self._combine(task, sums)
+        losses = self._combine(task, sums, step.parameters)
         self.last = self._observe(step, task, sums, losses)
         return losses.loss
 
@@ -178,10 +173,12 @@ class Fairness(nn.Module):
         weighted, mass = total.pop("task")
         return self._combine(weighted / mass, total)
 
-    def _combine(self, task: Tensor, sums: Sums) -> Losses:
+    def _combine(
+        self, task: Tensor, sums: Sums, parameters: Sequence[Tensor] | None = None
+    ) -> Losses:
         terms = {name: objective.term(sums[name]) for name, objective in self.items()}
         weights = {name: objective.weight for name, objective in self.items()}
-        losses: Losses = self.combination(task, terms, weights)
+        losses: Losses = self.combination(task, terms, weights, parameters)
         return losses
 
     def _observe(self, step: Step, task: Tensor, sums: Sums, losses: Losses) -> Observation:

@@ -218,8 +218,8 @@ class EqualWeights(WeightedSum):
 
     replaces_weights = True
 
-    def forward(self, task_loss, terms, weights):
-        return super().forward(task_loss, terms, {name: torch.ones(()) for name in terms})
+    def total(self, task_loss, terms, weights):
+        return super().total(task_loss, terms, {name: torch.ones(()) for name in terms})
 
 
 def test_rules_that_replace_weights_refuse_constraints_by_name():

@@ -1,0 +1,117 @@
+"""Scalarisations: from several losses, all minimised, to one.
+
+Each takes `values`, `weights` and `reference` of shapes that broadcast to `(..., M)`, M losses on
+the last axis, and returns `(...)`: a weighted loss, measured from the reference point, is
+weights · (values − reference). Weights are at least 0. Gradients reach the values; weights and
+reference points are meant to carry none.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from fairlightning.exceptions import ArgumentError, check_choice
+
+Penalty = Literal["exact", "quadratic"]
+PENALTIES: tuple[Penalty, ...] = ("exact", "quadratic")
+
+
+def chebyshev(values: Tensor, weights: Tensor, reference: Tensor) -> Tensor:
+    """Largest weighted loss: `max_i w_i (L_i − z_i)`.
+
+    Its minimisers reach every Pareto-optimal point, also where the front is not convex, which a
+    weighted sum cannot (Bowman 1976). Only the largest loss gets a gradient; several that are
+    equally large share it equally.
+
+    >>> chebyshev(torch.tensor([0.3, 0.1]), torch.tensor([1.0, 2.0]), torch.zeros(2))
+    tensor(0.3000)
+    """
+    return (weights * (values - reference)).amax(-1)
+
+
+def augmented_chebyshev(
+    values: Tensor, weights: Tensor, reference: Tensor, *, augmentation: float
+) -> Tensor:
+    """Chebyshev plus a small weighted sum: `max_i e_i + ρ Σ_i e_i`, `e_i = w_i (L_i − z_i)`.
+
+    The sum rules out weakly optimal points, where one loss could still fall for free. That of
+    Steuer and Choo (1983) is not weighted; here it is, so that units of the losses do not matter.
+
+    Args:
+        values: Losses.
+        weights: Their weights.
+        reference: Point that they are measured from.
+        augmentation: ρ, at least 0; 0.01 to 0.1 is usual.
+
+    Raises:
+        ArgumentError: If `augmentation` is negative.
+    """
+    if not augmentation >= 0:
+        raise ArgumentError.of(
+            "augmentation",
+            found=augmentation,
+            expected="a number of at least 0",
+            mend="pass augmentation=0.05",
+        )
+    excess = weights * (values - reference)
+    return excess.amax(-1) + augmentation * excess.sum(-1)
+
+
+def smooth_chebyshev(
+    values: Tensor, weights: Tensor, reference: Tensor, *, temperature: float
+) -> Tensor:
+    """Chebyshev with a soft maximum: `μ log Σ_i exp(e_i / μ)`, `e_i = w_i (L_i − z_i)`.
+
+    Differentiable everywhere, at least the maximum and at most μ log M above it (Lin et al. 2024,
+    arXiv:2402.19078).
+
+    Args:
+        values: Losses.
+        weights: Their weights.
+        reference: Point that they are measured from.
+        temperature: μ > 0, in units of the weighted losses.
+
+    Raises:
+        ArgumentError: If `temperature` is not positive.
+    """
+    if not temperature > 0:
+        raise ArgumentError.of(
+            "temperature",
+            found=temperature,
+            expected="a number greater than 0",
+            mend="pass temperature=0.05, or use chebyshev",
+        )
+    excess = weights * (values - reference)
+    return temperature * torch.logsumexp(excess / temperature, -1)
+
+
+def bound_penalty(
+    values: Tensor, weights: Tensor, bounds: Tensor, *, penalty: Penalty = "exact"
+) -> Tensor:
+    """Penalise what exceeds its bound: `Σ_i w_i p((L_i − ε_i)₊)`.
+
+    Added to the one loss that is minimised this is the ε-constraint scalarisation (Haimes et al.
+    1971) by penalties with fixed weights. With `exact`, p(x) = x, the bounds are met as soon as
+    the weights exceed the multipliers of the problem; with `quadratic`, p(x) = x²/2, it is smooth
+    and the bounds are exceeded by about multiplier / weight.
+
+    Args:
+        values: Bounded losses.
+        weights: Their penalty weights.
+        bounds: ε.
+        penalty: `exact` or `quadratic`.
+
+    Raises:
+        ArgumentError: On an unknown penalty.
+
+    >>> bound_penalty(torch.tensor([0.3, 0.1]), torch.tensor([2.0, 2.0]), torch.tensor([0.1, 0.2]))
+    tensor(0.4000)
+    """
+    check_choice("penalty", penalty, PENALTIES)
+    excess = (values - bounds).clamp_min(0)
+    if penalty == "quadratic":
+        excess = 0.5 * excess.square()
+    return (weights * excess).sum(-1)
