@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import lightning as L
@@ -44,7 +44,7 @@ class FairModule(FairnessMixin, L.LightningModule):
         groups: GroupSpec | Mapping[str, Any],
         *,
         objectives: Mapping[str, Objective] | None = None,
-        strength: float = 1.0,
+        strength: float | Sequence[float] = 1.0,
         combination: Combination | None = None,
         learning_rate: float = 1e-3,
         optimizer: Callable[[list[dict[str, Any]]], Optimizer] = torch.optim.AdamW,
@@ -82,13 +82,8 @@ class FairModule(FairnessMixin, L.LightningModule):
 
     def _loss(self, batch: Any) -> Tensor:
         logits, representation = self.network(batch.inputs)
-        task = F.binary_cross_entropy_with_logits(
-            logits.squeeze(-1),
-            batch.target.to(logits.dtype),
-            reduction="mean" if batch.weight is None else "none",
-        )
         return self.fair_loss(
-            task,
+            self._task_loss(logits.squeeze(-1), batch.target, batch.weight),
             logits=logits,
             target=batch.target,
             sensitive=batch.sensitive,
@@ -96,6 +91,13 @@ class FairModule(FairnessMixin, L.LightningModule):
             parameters=tuple(self.network.parameters()) if self._needs_parameters else None,
             weight=batch.weight,
             checked=getattr(batch, "checked", False),
+        )
+
+    def _task_loss(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+        """Cross-entropy of `(N,)` logits: scalar, or `(N,)` where rows are weighted."""
+        reduction = "mean" if weight is None else "none"
+        return F.binary_cross_entropy_with_logits(
+            logits, target.to(logits.dtype), reduction=reduction
         )
 
     def configure_optimizers(self) -> Any:

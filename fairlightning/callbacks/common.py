@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import lightning as L
 import torch
@@ -59,3 +59,22 @@ def log_to_all(trainer: L.Trainer, metrics: Mapping[str, float]) -> None:
     """
     for logger in trainer.loggers:
         logger.log_metrics(dict(metrics), step=trainer.global_step)
+
+
+def member_figures(figures: Mapping[str, Sequence[float]], members: int | None) -> dict[str, float]:
+    """Name the figures of several models trained together.
+
+    Args:
+        figures: By name one figure for each model.
+        members: Number of models trained together; None for one model, whose names stay.
+
+    >>> member_figures({"val/loss/task": [0.3, 0.4]}, 2)
+    {'val/loss/task/member=0': 0.3, 'val/loss/task/member=1': 0.4}
+    """
+    if members is None:
+        return {name: values[0] for name, values in figures.items()}
+    return {
+        f"{name}/member={k}": value
+        for name, values in figures.items()
+        for k, value in enumerate(values)
+    }

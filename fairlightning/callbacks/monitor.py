@@ -73,7 +73,8 @@ class FairnessMonitor(L.Callback):
 
     Raises:
         ArgumentError: On an unknown stage, task or metric, or a number out of its range.
-        SetupError: If a step of a watched stage did not call `fair_loss`.
+        SetupError: If a step of a watched stage did not call `fair_loss`, or several models are
+            trained together.
         MissingFieldError: If what counting needs is missing.
     """
 
@@ -110,6 +111,7 @@ class FairnessMonitor(L.Callback):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Tell TensorBoard which figures belong into one chart."""
+        _check_single(pl_module)
         if trainer.is_global_zero and trainer.loggers:
             groups = self._groups(pl_module)
             log_layout(trainer, self.stages, groups, self.group_metrics)
@@ -274,6 +276,17 @@ class FairnessMonitor(L.Callback):
     def _show(self, stage: str) -> None:
         if self.table and stage in self.records:
             Console().print(metrics_table(self.records[stage], stage))
+
+
+def _check_single(pl_module: L.LightningModule) -> None:
+    fairness = getattr(pl_module, "fairness", None)
+    if isinstance(fairness, Fairness) and fairness.members is not None:
+        raise SetupError.of(
+            "FairnessMonitor",
+            found=f"{fairness.members} models trained together",
+            expected="one model",
+            mend="use fairlightning.front.FrontMonitor",
+        )
 
 
 def _check_epochs(argument: str, value: int, least: int) -> None:

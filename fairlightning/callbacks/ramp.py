@@ -8,7 +8,7 @@ from typing import Any
 
 import lightning as L
 
-from fairlightning.callbacks.common import fairness_of, log_to_all
+from fairlightning.callbacks.common import fairness_of, log_to_all, member_figures
 from fairlightning.exceptions import ArgumentError, check_choice
 from fairlightning.functional.schedules import Schedule, linear
 
@@ -18,7 +18,8 @@ class LambdaRamp(L.Callback):
 
     Progress is counted in optimizer steps (gradient accumulation counts as one) against the number
     that the Trainer expects, and is part of the checkpoint, so a resumed run goes on where it was.
-    Logs `fairness/lambda` (the schedule's value) and `train/lambda/<objective>`.
+    Logs `fairness/lambda` (the schedule's value) and `train/lambda/<objective>`; with several
+    models trained together `train/lambda/<objective>/member=<k>`.
 
     Args:
         schedule: Function from progress in [0, 1] to the factor of λ.
@@ -149,4 +150,5 @@ class LambdaRamp(L.Callback):
             return
         self.factor = factor
         fairness = fairness_of(pl_module, self)
-        self._weights = {name: fairness.set_factor(name, factor) for name in self._names}
+        weights = {name: fairness.set_factor(name, factor) for name in self._names}
+        self._weights = member_figures(weights, fairness.members)

@@ -21,7 +21,7 @@ class FairnessMixin:
 
     Args:
         groups: The sensitive attributes, as `GroupSpec` or mapping of names to categories.
-        strength: Multiplies the λ of every objective.
+        strength: Multiplies the λ of every objective; a sequence for models trained together.
         combination: How terms become one loss; a weighted sum if None.
         objectives: Further objectives by name.
 
@@ -36,7 +36,7 @@ class FairnessMixin:
         self,
         *args: Any,
         groups: GroupSpec | Mapping[str, Iterable[object]] | None = None,
-        strength: float = 1.0,
+        strength: float | Sequence[float] = 1.0,
         combination: Combination | None = None,
         objectives: Mapping[str, Objective] | None = None,
         **kwargs: Any,
@@ -94,7 +94,7 @@ class FairnessMixin:
                 table was read; saves a few percent of a small training step.
 
         Returns:
-            Scalar loss.
+            Scalar loss; `(K,)` of K models trained together, whose tensors have that leading axis.
 
         Raises:
             ArgumentError: On a wrong shape, type or range, or a field that an objective misses.

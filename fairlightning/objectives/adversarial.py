@@ -100,7 +100,7 @@ class Adversary(Objective):
         assert step.target is not None and step.sensitive is not None
         fed = [getattr(step, name) for name in self.feed]
         features = fed[0] if len(fed) == 1 else torch.cat(fed, -1)
-        features = reverse_gradient(features, self.weight)
+        features = reverse_gradient(features, self.weight.view(*self.weight.shape, 1, 1))
         if self.criterion == "equalized_odds":
             label = F.one_hot(step.target, 2).to(features.dtype)
             features = torch.cat([features, label.expand(*features.shape[:-1], 2)], -1)

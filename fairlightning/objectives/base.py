@@ -22,7 +22,8 @@ class Step(NamedTuple):
         target: `(N,)` int64 labels.
         sensitive: `(N, A)` int64 category codes, `-1` for unknown.
         representation: `(..., N, H)` what the network computed before its last layer.
-        parameters: The network's parameters, for penalties on the weights.
+        parameters: The network's parameters, for penalties on the weights; each with a leading
+            axis of K where K models are trained together.
         row_weight: `(N,)` weights of the rows, or None where each counts once.
         checked: Whether labels, codes and weights are known to be in range, as those of our data
             modules are: they were checked once, when the table was read.
@@ -127,7 +128,8 @@ class Objective(nn.Module, ABC):
         additive: Whether the sums of several batches give the term of the joined batch. If not,
             they give the mean over batches, and training on several ranks is refused.
         learning_rate_factor: Learning rate of its private parameters, relative to the network's.
-        weight: Buffer, the λ in force; changed in place, once per optimizer step at most.
+        weight: Buffer, the λ in force, `()`, or `(K,)` for K models trained together; changed in
+            place, once per optimizer step at most.
 
     Raises:
         ArgumentError: If the weight is negative or an attribute does not exist.
@@ -239,7 +241,7 @@ class Losses(NamedTuple):
     """The parts of one loss, all detached but `loss`.
 
     Attributes:
-        loss: `(...)` scalar to call backward on.
+        loss: `(...)` to call backward on; of K models the sum.
         total: `(...)` what the network minimises: task + Σ λ·value, without private losses.
         parts: Task and objectives by name, unweighted.
         support: Support of every objective by name.

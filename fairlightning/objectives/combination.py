@@ -131,26 +131,30 @@ def weighted_sum(
     return total
 
 
-def mean_task_loss(task_loss: Tensor, row_weight: Tensor | None) -> Tensor:
+def mean_task_loss(
+    task_loss: Tensor, row_weight: Tensor | None, members: int | None = None
+) -> Tensor:
     """Reduce a task loss that was given per row.
 
     Args:
-        task_loss: Scalar, which is returned as it is, or `(N,)`.
+        task_loss: Scalar, which is returned as it is, or `(N,)`; `(K,)` or `(K, N)` for K models.
         row_weight: `(N,)` weights, or None.
+        members: Number K of models trained together; None for one model, without that axis.
 
     Raises:
         ArgumentError: If it has any other shape.
     """
-    if task_loss.ndim == 0:
+    reduced = () if members is None else (members,)
+    if task_loss.shape == reduced:
         return task_loss
-    if task_loss.ndim > 1:
+    if task_loss.shape[:-1] != reduced or task_loss.ndim == 0:
         raise ArgumentError.of(
             "task_loss",
             found=f"shape {tuple(task_loss.shape)}",
-            expected="a scalar, or one value per row",
-            mend="average over all axes but the first",
+            expected="a scalar, or one value per row; with K models a leading axis of K",
+            mend="average over all other axes",
         )
     if row_weight is None:
-        return task_loss.mean()
+        return task_loss.mean(-1)
     mass = row_weight.sum().clamp_min(torch.finfo(task_loss.dtype).tiny)
-    return (task_loss * row_weight).sum() / mass
+    return (task_loss * row_weight).sum(-1) / mass

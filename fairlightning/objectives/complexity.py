@@ -40,11 +40,16 @@ class ComplexityPenalty(Objective):
         self.norm = check_choice("norm", norm, ("l2", "l1"))
 
     def sums(self, step: Step) -> tuple[Tensor, ...]:
-        """Norm and 1: the mean over batches and ranks is the norm itself."""
+        """Norm `(...)` and 1: the mean over batches and ranks is the norm itself."""
         assert step.parameters is not None
         power = torch.Tensor.square if self.norm == "l2" else torch.Tensor.abs
-        weights = [power(weight).sum() for weight in step.parameters if weight.ndim > 1]
-        norm = torch.stack(weights).sum()
+        leading = self.weight.ndim  # 1 where several models are trained together
+        weights = [
+            power(weight).flatten(leading).sum(-1)
+            for weight in step.parameters
+            if weight.ndim > leading + 1
+        ]
+        norm = torch.stack(weights).sum(0)
         return norm, torch.ones_like(norm)
 
     def term(self, sums: Sequence[Tensor]) -> Term:

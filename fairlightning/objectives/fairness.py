@@ -38,33 +38,38 @@ class Fairness(nn.Module):
 
     Args:
         groups: The sensitive attributes, as `GroupSpec` or plain mapping.
-        strength: Multiplies the λ of every objective; at least 0.
+        strength: Multiplies the λ of every objective; at least 0. A sequence of K gives the λ of K
+            models trained together: tensors of the network then have a leading axis of K, and so
+            has every loss.
         combination: How terms become one loss; `WeightedSum()` if None.
 
     Attributes:
+        members: Number K of models trained together; None for one model, without that axis.
         constraints: Those of the objectives that are weighed by multipliers, by name.
 
     Raises:
-        ArgumentError: If `strength` is negative.
+        ArgumentError: If a strength is negative, or there is none.
     """
 
     def __init__(
         self,
         groups: GroupSpec | Mapping[str, Any],
         *,
-        strength: float = 1.0,
+        strength: float | Sequence[float] = 1.0,
         combination: Combination | None = None,
     ) -> None:
         super().__init__()
-        if not strength >= 0:
+        strengths = tuple(strength) if isinstance(strength, Sequence) else (strength,)
+        if not strengths or not all(one >= 0 for one in strengths):
             raise ArgumentError.of(
                 "strength",
                 found=strength,
-                expected="a number of at least 0",
+                expected="a number of at least 0, or one for each of several models",
                 mend="pass 0 for the plain model, 1.0 for the full weight",
             )
         self.groups = GroupSpec.of(groups)
-        self.strength = float(strength)
+        self.members = len(strengths) if isinstance(strength, Sequence) else None
+        self._strengths = tuple(float(one) for one in strengths)
         self.combination = combination or WeightedSum()
         self.objectives = nn.ModuleDict()
         self.constraints: dict[str, Constraint] = {}
@@ -74,8 +79,16 @@ class Fairness(nn.Module):
         """Add an objective under a name of its own, at its full weight until a ramp sets another.
 
         Raises:
-            ArgumentError: If the name is taken, or the combination refuses the objective.
+            ArgumentError: If the name is taken, the combination refuses the objective, or several
+                models are trained together and the objective is for one alone.
         """
+        if self.members is not None and not objective.stackable:
+            raise ArgumentError.of(
+                f"objective {name!r}",
+                found=f"{type(objective).__name__} for {self.members} models trained together",
+                expected="an objective with stackable = True",
+                mend="take a penalty in its place, or train the models one by one",
+            )
         self.combination.check(name, objective)
         if name in self.objectives or name in ("task", "total"):
             raise ArgumentError.of(
@@ -85,6 +98,8 @@ class Fairness(nn.Module):
                 mend="give each objective a name of its own",
             )
         self.objectives[name] = objective
+        if self.members is not None:
+            objective.weight = objective.weight.new_empty(self.members)
         if isinstance(objective, Constraint):
             self.constraints[name] = objective
         self.set_factor(name, 1.0)
@@ -99,7 +114,7 @@ class Fairness(nn.Module):
         """Names and objectives."""
         yield from self.objectives.items()  # type: ignore[misc]
 
-    def set_factor(self, name: str, factor: float) -> float:
+    def set_factor(self, name: str, factor: float) -> tuple[float, ...]:
         """Set λ of an objective to strength × weight × factor, in place.
 
         Args:
@@ -107,13 +122,16 @@ class Fairness(nn.Module):
             factor: Value of its schedule.
 
         Returns:
-            The λ that is now in force.
+            The λ that are now in force, one for each model.
         """
         check_choice("objective", name, self.objectives)
         objective: Objective = self.objectives[name]  # type: ignore[assignment]
-        weight = self.strength * objective.full_weight * factor
-        objective.weight.fill_(weight)
-        return weight
+        weights = tuple(strength * objective.full_weight * factor for strength in self._strengths)
+        if self.members is None:
+            objective.weight.fill_(weights[0])
+        else:
+            objective.weight.copy_(torch.tensor(weights, dtype=torch.float64))
+        return weights
 
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
         """Optimizer groups of the objectives' private parameters, each at its own learning rate.
@@ -138,11 +156,11 @@ class Fairness(nn.Module):
         batch; in evaluation they stay on this rank until the epoch's sums are finished.
 
         Args:
-            task_loss: Scalar, or `(N,)` per row.
-            step: What the batch offers; logits may be `(N,)` or `(N, 1)`.
+            task_loss: Scalar, or `(N,)` per row; `(K,)` or `(K, N)` for K models.
+            step: What the batch offers; logits may be `(N,)` or `(N, 1)`; `(K, N, 1)`.
 
         Returns:
-            Scalar loss.
+            Scalar loss; `(K,)` for K models.
 
         Raises:
             ArgumentError: On fields of the wrong shape, type or range.
@@ -151,7 +169,7 @@ class Fairness(nn.Module):
         """
         if len(self.objectives) or not self.training:
             step = checked_step(step, self.groups)
-        task = mean_task_loss(task_loss, step.row_weight)
+        task = mean_task_loss(task_loss, step.row_weight, self.members)
         local = {}
         for name, objective in self.items():
             objective.check(step)

@@ -1,0 +1,7 @@
+"""Many λ in one pass: K models trained together, each with its own strength."""
+
+from fairlightning.front.module import FrontModule
+from fairlightning.front.monitor import FrontMonitor
+from fairlightning.front.stacked import Stacked
+
+__all__ = ["FrontModule", "FrontMonitor", "Stacked"]

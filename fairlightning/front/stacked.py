@@ -1,0 +1,120 @@
+"""Several networks of one architecture as one module, mapped over their stacked parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.modules.batchnorm import _NormBase
+
+from fairlightning.exceptions import ArgumentError
+
+
+class Stacked(nn.Module):
+    """K modules of one architecture, run in one pass by `torch.vmap`.
+
+    `module` has their structure; each of its parameters holds those of all K along a leading axis,
+    so that an elementwise optimizer (Adam, AdamW, SGD) does to K copies what it does to each alone.
+
+    Args:
+        modules: The K ≥ 1 modules. Their parameters are copied.
+        shared: Whether all get the same inputs, or each its own along a leading axis of K.
+
+    Raises:
+        ArgumentError: If there is none, they differ in more than the values of their parameters, or
+            a layer cannot be stacked: running statistics (BatchNorm), recurrent layers.
+
+    Shapes: what a module returns, with a leading axis of K. Dropout draws for each by itself.
+
+    >>> pair = Stacked([nn.Linear(3, 1), nn.Linear(3, 1)])
+    >>> pair(torch.zeros(5, 3)).shape, pair.module.weight.shape
+    (torch.Size([2, 5, 1]), torch.Size([2, 1, 3]))
+    """
+
+    def __init__(self, modules: Sequence[nn.Module], *, shared: bool = True) -> None:
+        super().__init__()
+        if not modules:
+            raise ArgumentError.of(
+                "networks", found="none", expected="at least one", mend="pass [network, ...]"
+            )
+        for module in modules:
+            _check_layers(module)
+            _check_alike(modules[0], module)
+        self.members = len(modules)
+        self.shared = shared
+        self.module = deepcopy(modules[0])
+        named = [dict(module.named_parameters()) for module in modules]
+        made = {}
+        for name, parameter in self.module.named_parameters():
+            values = torch.stack([parameters[name].detach() for parameters in named])
+            made[parameter] = nn.Parameter(values, requires_grad=parameter.requires_grad)
+        _replace_parameters(self.module, made)
+
+    def forward(self, inputs: Any) -> Any:
+        """Run all members on `inputs`."""
+        parameters = dict(self.module.named_parameters())
+        in_dims = (0, None if self.shared else 0)
+        return torch.vmap(self._one, in_dims=in_dims, randomness="different")(parameters, inputs)
+
+    def _one(self, parameters: dict[str, nn.Parameter], inputs: Any) -> Any:
+        return functional_call(self.module, dict[str, Tensor](parameters), (inputs,))
+
+    def member(self, k: int) -> nn.Module:
+        """Return a copy of module `k`, plain and by itself.
+
+        Raises:
+            ArgumentError: If there is no such member.
+        """
+        if not 0 <= k < self.members:
+            raise ArgumentError.of(
+                "k", found=k, expected=f"0 to {self.members - 1}", mend="pass k=0"
+            )
+        module = deepcopy(self.module)
+        one = {
+            parameter: nn.Parameter(parameter.detach()[k].clone(), parameter.requires_grad)
+            for parameter in module.parameters()
+        }
+        _replace_parameters(module, one)
+        return module
+
+
+def _replace_parameters(module: nn.Module, made: dict[nn.Parameter, nn.Parameter]) -> None:
+    # One new parameter for each old one, however many names it has: tied weights stay tied.
+    for part in module.modules():
+        for name, parameter in part.named_parameters(recurse=False, remove_duplicate=False):
+            setattr(part, name, made[parameter])
+
+
+def _check_layers(module: nn.Module) -> None:
+    for name, layer in module.named_modules():
+        running = isinstance(layer, _NormBase) and layer.track_running_stats
+        if running or isinstance(layer, nn.RNNBase):
+            raise ArgumentError.of(
+                "networks",
+                found=f"the layer {name or '(the network)'!r}, {type(layer).__name__}",
+                expected="layers that torch.vmap can map, without running statistics",
+                mend="use LayerNorm in place of BatchNorm, attention in place of recurrent layers, "
+                "or train the models one by one",
+            )
+
+
+def _check_alike(first: nn.Module, other: nn.Module) -> None:
+    for kind in ("parameters", "buffers"):
+        ours, others = (dict(getattr(module, f"named_{kind}")()) for module in (first, other))
+        shapes = [{name: value.shape for name, value in side.items()} for side in (ours, others)]
+        same = type(first) is type(other) and shapes[0] == shapes[1]
+        # Buffers are shared, so that what depends on them alone is computed once.
+        if same and kind == "buffers":
+            same = all(torch.equal(ours[name], others[name]) for name in ours)
+        if not same:
+            raise ArgumentError.of(
+                "networks",
+                found=f"members whose {kind} differ in "
+                + ("names, shapes or values" if kind == "buffers" else "names or shapes"),
+                expected="one architecture, with the same buffers",
+                mend="build all members with the same arguments",
+            )

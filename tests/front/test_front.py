@@ -1,0 +1,298 @@
+"""K members trained together are the K models that they would be alone."""
+
+from copy import deepcopy
+from functools import partial
+
+import pytest
+import torch
+from helpers import GROUPS, CrashInEpochTwo, Net, loaders, make_batch, quiet_trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import nn
+
+from fairlightning.callbacks import FairnessMonitor, LambdaRamp, ResumeRNG
+from fairlightning.data import BatchLoader
+from fairlightning.exceptions import ArgumentError, SetupError
+from fairlightning.front import FrontModule, FrontMonitor
+from fairlightning.groups import GroupSpec
+from fairlightning.models import MLP, Linear
+from fairlightning.module import FairModule
+from fairlightning.objectives import (
+    Adversary,
+    ComplexityPenalty,
+    Objective,
+    ParityPenalty,
+    ProjectionPenalty,
+    RateConstraint,
+    Term,
+    WeightedSum,
+)
+
+SPEC = GroupSpec(GROUPS)
+STRENGTH = (0.0, 0.5, 1.0, 3.0)
+
+
+def objectives(name):
+    torch.manual_seed(7)
+    made = {
+        "none": {},
+        "complexity": {"complexity": ComplexityPenalty(SPEC, weight=1e-2)},
+        "adversary": {"adversary": Adversary(SPEC, in_features=9, feed="both")},
+        "adversary, odds": {
+            "adversary": Adversary(SPEC, in_features=8, criterion="equalized_odds")
+        },
+        "projection": {"projection": ProjectionPenalty(SPEC)},
+        "all": {
+            "parity": ParityPenalty(SPEC, criterion="equalized_odds"),
+            "adversary": Adversary(SPEC, in_features=8, weight=0.3),
+            "complexity": ComplexityPenalty(SPEC, norm="l1"),
+        },
+    }
+    if name in made:
+        return made[name]
+    return {"parity": ParityPenalty(SPEC, gap=name, debiased=name == "squared")}
+
+
+def networks(make=Net):
+    made = []
+    for seed in range(len(STRENGTH)):
+        torch.manual_seed(seed)
+        made.append(make())
+    return made
+
+
+def batches(weighted=False):
+    """Batches of 32 in float64: 11 in each epoch."""
+    data = make_batch(352)
+    weight = torch.rand(352, generator=torch.Generator().manual_seed(4)) if weighted else None
+    data = data._replace(
+        inputs=(data.inputs[0].double(), data.inputs[1]),
+        weight=None if weight is None else weight.double(),
+    )
+    return BatchLoader(data, 32, shuffle=True, seed=3)
+
+
+def fit(module, folder, **options):
+    defaults = dict(callbacks=[LambdaRamp()], max_epochs=28)
+    quiet_trainer(folder, **(defaults | options)).fit(module.double(), batches(), None)
+    return module
+
+
+def largest_difference(front, singles):
+    return max(
+        (value - alone.state_dict()[name]).abs().max().item()
+        for k, alone in enumerate(singles)
+        for name, value in front.export(k).state_dict().items()
+    )
+
+
+def together_and_alone(folder, name, make=Net, options=None, **trainer):
+    options = options or {}
+    front = FrontModule(
+        networks(make), SPEC, strength=STRENGTH, objectives=objectives(name), **options
+    )
+    fit(front, folder, **trainer)
+    singles = []
+    for network, strength in zip(networks(make), STRENGTH, strict=True):
+        single = FairModule(
+            network, SPEC, strength=strength, objectives=objectives(name), **options
+        )
+        singles.append(fit(single, folder, **trainer))
+    return front, singles
+
+
+@pytest.mark.parametrize(
+    "name", ["none", "max", "mean", "squared", "logsumexp", "complexity", "adversary", "all"]
+)
+def test_equal_to_separate_trainings_after_308_steps(tmp_path, name):
+    front, singles = together_and_alone(tmp_path, name)
+    assert front.trainer.global_step == 308
+    assert largest_difference(front, [single.network for single in singles]) < 1e-9
+    # Not because nothing differs: members have moved, and λ matters.
+    moved = [
+        (s.network.head.weight - n.double().head.weight).abs().max().item()
+        for s, n in zip(singles, networks(), strict=True)
+    ]
+    assert min(moved) > 1e-2
+    if "adversary" in front.fairness.objectives:
+        heads = front.fairness.objectives["adversary"].head
+        for k, single in enumerate(singles):
+            alone = single.fairness.objectives["adversary"].head.state_dict()
+            for key, value in heads.member(k).state_dict().items():
+                assert (value - alone[key]).abs().max() < 1e-9
+
+
+@pytest.mark.parametrize("name", ["projection", "adversary, odds"])
+def test_equal_for_slower_objectives(tmp_path, name):
+    front, singles = together_and_alone(tmp_path, name, max_epochs=6)
+    assert largest_difference(front, [single.network for single in singles]) < 1e-9
+
+
+@pytest.mark.parametrize("algorithm", ["norm", "value"])
+def test_clipping_and_accumulation_act_on_each_member(tmp_path, algorithm):
+    options = dict(gradient_clip_val=0.05, gradient_clip_algorithm=algorithm, max_epochs=10)
+    sgd = dict(optimizer=partial(torch.optim.SGD, lr=0.1))
+    front, singles = together_and_alone(
+        tmp_path, "all", options=sgd, accumulate_grad_batches=2, **options
+    )
+    assert largest_difference(front, [single.network for single in singles]) < 1e-9
+
+
+@pytest.mark.parametrize("make", [partial(MLP, 5, [], (8, 4)), partial(Linear, 5, [])])
+def test_equal_for_networks_of_the_package(tmp_path, make):
+    front, singles = together_and_alone(tmp_path, "max", make, max_epochs=6)
+    assert largest_difference(front, [single.network for single in singles]) < 1e-9
+
+
+def test_row_weights(tmp_path):
+    batch = next(iter(batches(weighted=True)))
+    front = FrontModule(networks(), SPEC, strength=STRENGTH, objectives=objectives("max"))
+    front = front.double()
+    found = front.training_step(batch, 0)
+    expected = sum(
+        FairModule(n, SPEC, strength=s, objectives=objectives("max"))
+        .double()
+        .training_step(batch, 0)
+        for n, s in zip(networks(), STRENGTH, strict=True)
+    )
+    assert found.item() == pytest.approx(expected.item(), abs=1e-12)
+
+
+def test_dropout_draws_for_each_member():
+    front = FrontModule(Net(dropout=0.5), SPEC, strength=(1.0, 1.0, 1.0))
+    logits = front(make_batch().inputs)
+    assert not torch.equal(logits[0], logits[1]) and not torch.equal(logits[1], logits[2])
+    logits = front.eval()(make_batch().inputs)
+    assert torch.equal(logits[0], logits[1])
+
+
+def test_export_is_the_plain_network():
+    front = FrontModule(networks(), SPEC, strength=STRENGTH, objectives=objectives("adversary"))
+    batch = make_batch()
+    single = FairModule(Net(), SPEC)
+    single.network.load_state_dict(front.export(2).state_dict())
+    assert torch.allclose(single(batch.inputs), front(batch.inputs)[2])
+    assert front.predict_step(batch, 0).shape == (64, 4)
+    assert torch.allclose(front.predict_step(batch, 0)[:, 2], single.predict_step(batch, 0))
+    with pytest.raises(ArgumentError, match="0 to 3"):
+        front.export(4)
+
+
+def test_tied_weights_stay_tied():
+    class Tied(Net):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Linear(5, 5), nn.Linear(5, 5)
+            self.second.weight = self.first.weight
+
+        def forward(self, inputs):
+            return super().forward((self.second(self.first(inputs[0])),))
+
+    front = FrontModule(Tied(), SPEC, strength=STRENGTH)
+    one = front.export(1)
+    assert one.first.weight is one.second.weight
+    inputs = make_batch().inputs
+    assert torch.allclose(one(inputs)[0], front(inputs)[1], atol=1e-6)
+
+
+def figures_of(module, folder):
+    trainer = quiet_trainer(folder, callbacks=[FrontMonitor()])
+    (found,) = trainer.validate(module, BatchLoader(make_batch(100, seed=9), 50), verbose=False)
+    return found
+
+
+@pytest.mark.parametrize("name", ["max", "all"])
+def test_monitor_shows_each_member_as_its_own_monitor_would(tmp_path, name):
+    front = FrontModule(networks(), SPEC, strength=STRENGTH, objectives=objectives(name))
+    found = figures_of(front, tmp_path)
+    for k, strength in enumerate(STRENGTH):
+        single = FairModule(front.export(k), SPEC, strength=strength, objectives=objectives(name))
+        trainer = quiet_trainer(tmp_path, callbacks=[FairnessMonitor(table=False)])
+        loader = BatchLoader(make_batch(100, seed=9), 50)
+        (alone,) = trainer.validate(single, loader, verbose=False)
+        shown = {key: value for key, value in alone.items() if "/groups/" not in key}
+        assert {"val/accuracy", "val/loss/task", "val/loss/total"} <= set(shown)
+        assert any("demographic_parity_difference/sex" in key for key in shown)
+        for key, value in shown.items():
+            assert found[f"{key}/member={k}"] == pytest.approx(value, abs=1e-6), key
+
+
+def run(folder, ckpt_path=None, crash=False):
+    torch.manual_seed(3 if ckpt_path is None else 99)
+    module = FrontModule(
+        Net(dropout=0.3), SPEC, strength=(0.1, 1.0, 3.0), objectives=objectives("all")
+    )
+    saver = ModelCheckpoint(folder, every_n_train_steps=1, save_top_k=-1, filename="{step}")
+    callbacks = [LambdaRamp(), FrontMonitor(), ResumeRNG(), saver]
+    trainer = quiet_trainer(
+        folder,
+        max_epochs=3,
+        callbacks=callbacks + [CrashInEpochTwo()] * crash,
+        enable_checkpointing=True,
+    )
+    trainer.fit(module, *loaders(), ckpt_path=ckpt_path)
+    return module.state_dict()
+
+
+def test_a_crashed_run_goes_on_as_if_nothing_had_happened(tmp_path):
+    whole = run(tmp_path / "whole")
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(tmp_path / "crashed", crash=True)
+    resumed = run(tmp_path / "resumed", tmp_path / "crashed" / "step=17.ckpt")
+    for name, value in whole.items():
+        assert torch.equal(value, resumed[name]), name
+
+
+def test_bf16(tmp_path):
+    front = FrontModule(Net(), SPEC, strength=(0.0, 1.0), objectives=objectives("all"))
+    before = deepcopy(front.export(1))
+    quiet_trainer(tmp_path, precision="bf16-mixed").fit(front, *loaders())
+    after = front.export(1)
+    assert all(torch.isfinite(p).all() for p in after.parameters())
+    assert not torch.equal(before.head.weight, after.head.weight)
+
+
+class Scaled(Objective):
+    """An objective with a bare parameter."""
+
+    def __init__(self, groups):
+        super().__init__(groups)
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def sums(self, step):
+        return (step.logits.mean((-1, -2)) * self.scale,)
+
+    def term(self, sums):
+        return Term(*sums)
+
+
+class OwnWeights(WeightedSum):
+    replaces_weights = True
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(objectives={"gap": RateConstraint(SPEC, epsilon=0.1)}), "'gap'.*RateConstraint"),
+        (dict(objectives={"scaled": Scaled(SPEC)}), "'scaled'.*Scaled"),
+        (dict(combination=OwnWeights()), "combination.*OwnWeights"),
+        (dict(network=nn.Sequential(nn.BatchNorm1d(5))), "'0', BatchNorm1d"),
+        (dict(network=nn.Sequential(nn.GRU(5, 5))), "'0', GRU"),
+        (dict(network=[Net()]), "1 networks and 2 strengths"),
+        (dict(network=[Net(), MLP(5, [])]), "parameters differ"),
+        (dict(network=[MLP(5, [2, 3]), MLP(5, [3, 2])]), "buffers differ"),
+        (dict(strength=[]), "networks: found none"),
+        (dict(strength=[-1.0, 1.0]), "strength: found"),
+    ],
+)
+def test_what_cannot_be_stacked_is_refused_by_name(options, message):
+    defaults = dict(network=Net(), strength=(0.0, 1.0))
+    with pytest.raises(ArgumentError, match=message):
+        FrontModule(groups=SPEC, **(defaults | options))
+
+
+def test_each_monitor_refuses_the_other_kind_of_module(tmp_path):
+    front = FrontModule(Net(), SPEC, strength=(0.0, 1.0))
+    with pytest.raises(SetupError, match="FrontMonitor"):
+        quiet_trainer(tmp_path, callbacks=[FairnessMonitor()]).fit(front, *loaders())
+    with pytest.raises(SetupError, match="FairnessMonitor"):
+        quiet_trainer(tmp_path, callbacks=[FrontMonitor()]).fit(FairModule(Net(), SPEC), *loaders())
