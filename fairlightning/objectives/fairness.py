@@ -59,21 +59,30 @@ class Fairness(nn.Module):
         combination: Combination | None = None,
     ) -> None:
         super().__init__()
+        self.groups = GroupSpec.of(groups)
+        self.members = len(strength) if isinstance(strength, Sequence) else None
+        self.strength = strength
+        self.combination = combination or WeightedSum()
+        self.objectives = nn.ModuleDict()
+        self.constraints: dict[str, Constraint] = {}
+        self.last: Observation | None = None
+
+    @property
+    def strength(self) -> float | Sequence[float]:
+        """Multiplies the λ of every objective from the next `set_factor` on."""
+        return self._strengths[0] if self.members is None else self._strengths
+
+    @strength.setter
+    def strength(self, strength: float | Sequence[float]) -> None:
         strengths = tuple(strength) if isinstance(strength, Sequence) else (strength,)
-        if not strengths or not all(one >= 0 for one in strengths):
+        if len(strengths) != (self.members or 1) or not all(one >= 0 for one in strengths):
             raise ArgumentError.of(
                 "strength",
                 found=strength,
                 expected="a number of at least 0, or one for each of several models",
                 mend="pass 0 for the plain model, 1.0 for the full weight",
             )
-        self.groups = GroupSpec.of(groups)
-        self.members = len(strengths) if isinstance(strength, Sequence) else None
         self._strengths = tuple(float(one) for one in strengths)
-        self.combination = combination or WeightedSum()
-        self.objectives = nn.ModuleDict()
-        self.constraints: dict[str, Constraint] = {}
-        self.last: Observation | None = None
 
     def add(self, name: str, objective: Objective) -> None:
         """Add an objective under a name of its own, at its full weight until a ramp sets another.

@@ -239,3 +239,14 @@ def test_rows_are_checked_in_every_step_unless_they_were_before():
     checked = model.training_step(right._replace(checked=True), 0)
     assert torch.equal(checked, model.training_step(right, 0))
     model.training_step(wrong._replace(checked=True), 0)
+
+
+def test_strength_may_change_between_steps_and_is_checked():
+    model = FairModule(Net(), GROUPS, objectives={"parity": ParityPenalty(GroupSpec(GROUPS))})
+    model.fairness.strength = 3.0
+    assert model.fairness.set_factor("parity", 0.5) == (1.5,)
+    assert model.fairness.objectives["parity"].weight == 1.5
+    for wrong in (-1.0, [1.0, 2.0]):
+        with pytest.raises(ArgumentError, match="strength"):
+            model.fairness.strength = wrong
+    assert model.fairness.strength == 3.0
