@@ -111,7 +111,9 @@ def rows(selected):
 
 
 def test_value_is_multipliers_times_soft_violations_and_its_gradient_pushes_together():
-    constraint = RateConstraint(TWO, epsilon=0.1, multipliers=DualAscent(1.0), memory=None)
+    constraint = RateConstraint(
+        TWO, epsilon=0.1, multipliers=DualAscent(1.0), memory=None, temperature=0.5
+    )
     step = rows([8, 4])
     constraint.update(constraint.sums(step))
     assert torch.allclose(constraint.multipliers.value, torch.tensor([0.3, 0.0]))
