@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
 import torch
-from torch import Tensor, nn
+from matplotlib.figure import Figure
+from torch import nn
 
-from fairlightning.callbacks import FairnessMonitor, settled
+from fairlightning.callbacks import settled
 from fairlightning.callbacks.common import log_epoch
-from fairlightning.exceptions import FairnessWarning, SetupError, check_choice
+from fairlightning.callbacks.pictures import log_figures
+from fairlightning.exceptions import ArgumentError, FairnessWarning, SetupError
 from fairlightning.front.criteria import Criteria
 from fairlightning.front.module import FrontModule
-from fairlightning.front.monitor import FrontMonitor
+from fairlightning.front.readings import Readings, of_member
 from fairlightning.functional.pareto import bounded_front, hypervolume
-from fairlightning.metrics import Record, tag
+from fairlightning.metrics import readable
+from fairlightning.report.figures import epoch_front_figure
 
 HYPERVOLUME = "val/front/hypervolume"
 
@@ -57,7 +59,8 @@ class ParetoCheckpoint(L.Callback):
     For resuming a run keep a `ModelCheckpoint` beside it; this callback's state is in its files.
 
     Logs `val/front/hypervolume`, also to the progress bar: of the epoch's models and those kept
-    together, in the units of the criteria.
+    together, in the units of the criteria. TensorBoard, and loggers with `log_image`, get a picture
+    of the first two criteria.
 
     Args:
         dirpath: Folder of the files, one for each run.
@@ -69,6 +72,8 @@ class ParetoCheckpoint(L.Callback):
             not better than it in all criteria is the first to go.
         from_start: Keep models from the first epoch on, not only once every `LambdaRamp` has
             reached its final λ.
+        figures_every_n_epochs: Draw the picture in every n-th epoch and at the end; 0: at the end
+            alone; None: never. It takes some 0.1 s.
 
     Attributes:
         kept: The models, the oldest first; the same on all ranks.
@@ -90,16 +95,26 @@ class ParetoCheckpoint(L.Callback):
         keep: int = 20,
         reference: Mapping[str, float] | None = None,
         from_start: bool = False,
+        figures_every_n_epochs: int | None = 5,
     ) -> None:
         self.dirpath = Path(dirpath)
         self.criteria = Criteria.of(criteria, reference)
         self.keep = keep
         self.from_start = from_start
+        if (figures_every_n_epochs or 0) < 0:
+            raise ArgumentError.of(
+                "figures_every_n_epochs",
+                found=figures_every_n_epochs,
+                expected="0 or more, or None",
+                mend="pass 5",
+            )
+        self.figures_every_n_epochs = figures_every_n_epochs
         self.kept: list[Kept] = []
         corner = self.criteria.corner
         bounded_front([corner - 1], keep, corner)  # refuses `keep` or a missing library right away
         hypervolume([corner - 1], corner)
-        self._seen: dict[str, Tensor] = {}
+        self._readings = Readings(tuple(self.criteria.directions))
+        self._newest: list[Kept] = []
         self._moved_from: Path | None = None
 
     @property
@@ -140,6 +155,10 @@ class ParetoCheckpoint(L.Callback):
             volume = {HYPERVOLUME: hypervolume(costs, self.criteria.corner)}
             log_epoch(trainer, pl_module, volume)
             trainer.progress_bar_metrics.update(volume)
+        self._newest = found
+        every = self.figures_every_n_epochs
+        if every and (trainer.current_epoch + 1) % every == 0:
+            self._draw(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Leave out models whose files are gone, and say so if there is none.
@@ -147,6 +166,7 @@ class ParetoCheckpoint(L.Callback):
         Files may have been removed after the checkpoint from which the run was resumed, with
         nothing that came later to take their place.
         """
+        self._draw(trainer)
         there = [model.path.exists() for model in self.kept]
         there = trainer.strategy.broadcast(there)
         for model, exists in zip(self.kept, there, strict=True):
@@ -173,49 +193,21 @@ class ParetoCheckpoint(L.Callback):
 
     def _found(self, trainer: L.Trainer, pl_module: L.LightningModule) -> list[Kept]:
         """The models of this validation whose criteria are all known."""
-        front = isinstance(pl_module, FrontModule)
-        members = range(pl_module.members) if isinstance(pl_module, FrontModule) else [None]
-        self._check_logged(trainer, front)
-        values = [
-            {name: self._fresh(trainer, _of_member(name, k)) for name in self.criteria.directions}
-            for k in members
-        ]
-        # What all ranks should log alike they may not: rank 0 decides.
-        values = trainer.strategy.broadcast(values)
-        if all(value is None for model in values for value in model.values()):
-            return []  # an epoch in which the monitor does not count
+        members: list[int | None] = [None]
+        if isinstance(pl_module, FrontModule):
+            members = list(range(pl_module.members))
         found = []
-        for k, model in zip(members, values, strict=True):
-            known = {name: v for name, v in model.items() if v is not None and isfinite(v)}
-            if len(known) == len(model):
+        for k, reading in zip(members, self._readings.take(trainer, members), strict=False):
+            known = {name: v for name, v in reading.items() if v is not None and isfinite(v)}
+            if len(known) == len(reading):
                 found.append(Kept(trainer.current_epoch, k, known, self._path(trainer, k)))
             elif trainer.is_global_zero:
-                names = ", ".join(_of_member(name, k) for name in model if name not in known)
+                names = ", ".join(of_member(name, k) for name in reading if name not in known)
                 _warn(
                     f"no finite value of {names} in epoch {trainer.current_epoch}; the model is "
                     "not kept"
                 )
         return found
-
-    def _fresh(self, trainer: L.Trainer, name: str) -> float | None:
-        """A figure of this validation; None if it was not logged."""
-        value = trainer.callback_metrics.get(name)
-        # The Trainer goes on showing the figure of an earlier epoch where there is no new one.
-        if value is None or value is self._seen.get(name):
-            return None
-        self._seen[name] = value
-        return float(value)
-
-    def _check_logged(self, trainer: L.Trainer, front: bool) -> None:
-        names = list(trainer.callback_metrics)
-        if front:
-            pattern = re.compile(r"/member=\d+$")
-            names = [pattern.sub("", name) for name in names if pattern.search(name)]
-        recorded = _recorded(trainer)
-        if recorded is None:
-            return
-        for name in self.criteria.directions:
-            check_choice("criteria", name, dict.fromkeys([*names, *recorded]))
 
     def _path(self, trainer: L.Trainer, member: int | None) -> Path:
         name = f"epoch={trainer.current_epoch}"
@@ -246,6 +238,37 @@ class ParetoCheckpoint(L.Callback):
         self.kept = chosen
         trainer.strategy.barrier()
 
+    def _draw(self, trainer: L.Trainer) -> None:
+        drawn = self.figures_every_n_epochs is not None and len(self.criteria.directions) > 1
+        if drawn and trainer.is_global_zero and (self.kept or self._newest):
+            log_figures(trainer, self._figures(self._newest))
+
+    def _figures(self, models: Sequence[Kept]) -> Iterator[tuple[str, Callable[[], Figure]]]:
+        two = list(self.criteria.directions.items())[:2]
+        kept, new = (
+            [[model.values[name] for name, _ in two] for model in of] for of in (self.kept, models)
+        )
+        epoch = max(model.epoch for model in (*self.kept, *models))
+        yield (
+            "val/figures/front",
+            lambda: epoch_front_figure(
+                kept,
+                new,
+                [_words(name) for name, _ in two],
+                [direction for _, direction in two],
+                epoch=epoch,
+                line=len(self.criteria.directions) == 2,
+            ),
+        )
+
+
+def _words(name: str) -> str:
+    """Name of a logged figure for people: `val/fairness/<metric>/<attribute>`, or another."""
+    _, *parts = name.split("/")
+    if len(parts) == 3 and parts[0] == "fairness":
+        return f"{readable(parts[1])}, {parts[2]}"
+    return readable(" ".join(parts) or name)
+
 
 def _save(pl_module: L.LightningModule, model: Kept) -> None:
     if isinstance(pl_module, FrontModule) and model.member is not None:
@@ -257,28 +280,6 @@ def _save(pl_module: L.LightningModule, model: Kept) -> None:
     part = model.path.with_suffix(".part")
     torch.save(state, part)
     part.replace(model.path)
-
-
-def _of_member(name: str, member: int | None) -> str:
-    return name if member is None else f"{name}/member={member}"
-
-
-def _recorded(trainer: L.Trainer) -> list[str] | None:
-    """Names of the figures that monitors know, estimable or not; None if none has counted yet."""
-    monitors = [
-        callback
-        for callback in trainer.callbacks  # type: ignore[attr-defined]
-        if isinstance(callback, FairnessMonitor | FrontMonitor)
-    ]
-    newest = [monitor.records["val"] for monitor in monitors if "val" in monitor.records]
-    if monitors and not newest:
-        return None
-    return [
-        tag(record)
-        for records in newest
-        for item in records
-        for record in ([item] if isinstance(item, Record) else item)
-    ]
 
 
 def _warn(message: str) -> None:

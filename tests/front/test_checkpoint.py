@@ -1,11 +1,12 @@
 """What a run keeps are the models that no other beats, whatever happens on the way."""
 
 import lightning as L
+import pandas as pd
 import pytest
 import torch
 from helpers import GROUPS, CrashInEpochTwo, Net, loaders, make_batch, quiet_trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from fairlightning.callbacks import FairnessMonitor, LambdaRamp, ResumeRNG
 from fairlightning.data import BatchLoader
@@ -132,8 +133,6 @@ def test_hypervolume_is_logged_and_never_falls(tmp_path):
     kept = ParetoCheckpoint(tmp_path / "m", TWO, keep=2, from_start=True, reference={GAP: 0.9})
     trainer, _ = fit(tmp_path, [kept, journal], max_epochs=5, logger=logger)
     logger.save()
-    import pandas as pd
-
     table = pd.read_csv(tmp_path / "log" / "metrics.csv")
     volumes = table["val/front/hypervolume"].dropna().tolist()
     assert len(volumes) == 5
@@ -142,6 +141,18 @@ def test_hypervolume_is_logged_and_never_falls(tmp_path):
     assert trainer.progress_bar_metrics["val/front/hypervolume"] == pytest.approx(volumes[-1])
     assert float(trainer.callback_metrics["val/front/hypervolume"]) == pytest.approx(volumes[-1])
     assert volumes[-1] <= hypervolume(costs(journal.models), [1.0, 0.9]) + 1e-6
+
+
+def test_tensorboard_gets_a_picture_every_few_epochs_and_at_the_end(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    logger = TensorBoardLogger(tmp_path, "log", "")
+    kept = ParetoCheckpoint(tmp_path / "m", TWO, from_start=True, figures_every_n_epochs=2)
+    one = ParetoCheckpoint(tmp_path / "1", {ACCURACY: "max"}, from_start=True)
+    fit(tmp_path, [kept, one], max_epochs=3, logger=logger)
+    found = EventAccumulator(str(tmp_path / "log"), size_guidance={"images": 0}).Reload()
+    assert [image.step for image in found.Images("val/figures/front")] == [16, 24]
+    assert "val/front/hypervolume" in found.Tags()["scalars"]
 
 
 def run(folder, ckpt_path=None, crash=False):
@@ -233,6 +244,7 @@ def test_nothing_kept_is_said(tmp_path):
         (dict(criteria=TWO, reference={"val/acc": 0.5}), "did you mean 'val/accuracy'"),
         (dict(criteria=TWO, reference={GAP: float("inf")}), "reference.*inf"),
         (dict(criteria=TWO, keep=0), "keep: found 0"),
+        (dict(criteria=TWO, figures_every_n_epochs=-1), "figures_every_n_epochs: found -1"),
     ],
 )
 def test_mistakes_have_named_errors(tmp_path, options, words):
