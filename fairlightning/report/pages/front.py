@@ -66,7 +66,7 @@ def front_page(source: str) -> str:
 
 def _parsed(source: str) -> dict[str, Any]:
     try:
-        front: dict[str, Any] = json.loads(source)
+        front: dict[str, Any] = json.loads(source, parse_constant=_no_number)
         ids = [point["id"] for point in front["points"]]
         baseline = front["baseline"]
         complete = bool(ids and front["criteria"]) and (baseline is None or baseline in ids)
@@ -81,6 +81,10 @@ def _parsed(source: str) -> dict[str, Any]:
             mend="pass the text that `fairlightning front` wrote, as it is",
         )
     return front
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number that JSON, and so the page, can hold")
 
 
 def _criterion(criteria: list[Mapping[str, Any]], position: int) -> dict[str, Any]:

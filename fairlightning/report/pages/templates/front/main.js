@@ -1,6 +1,9 @@
 "use strict";
 /* Wires the controls to the state; every change draws the whole page anew. */
 
+let drawing = null; // the frame in which the plots will be drawn
+
+/** Texts and tables follow at once, the plots once per frame, however fast a slider is moved. */
 function draw() {
   const choice = currentChoice();
   const within = countWithin();
@@ -8,8 +11,12 @@ function draw() {
   byId("within").textContent = bounded ? `${within} of ${POINTS.length} models are within the bounds.` : "";
   drawChoice(choice);
   markModels(choice);
-  drawPlot(choice);
-  drawGroups(choice);
+  if (drawing !== null) cancelAnimationFrame(drawing);
+  drawing = requestAnimationFrame(() => {
+    drawing = null;
+    drawPlot(choice);
+    drawGroups(choice);
+  });
 }
 
 function chooseByHand(index) {
@@ -152,7 +159,3 @@ byId("copy").addEventListener("click", copyLoad);
 byId("decision-form").addEventListener("submit", saveDecision);
 matchMedia("print").addEventListener("change", (event) => fitToPaper(event.matches));
 draw();
-byId("plot").on("plotly_click", ({ points }) => {
-  const index = points[0].customdata;
-  if (index !== undefined) chooseByHand(index);
-});

@@ -179,8 +179,16 @@ function drawPlot(choice) {
     shapes: boundShapes(),
     uirevision: `${state.x} ${state.y} ${state.stage}`,
   });
-  Plotly.react("plot", traces, look, CONFIG);
+  const plot = byId("plot");
+  const first = plot.data === undefined;
+  Plotly.react(plot, traces, look, CONFIG);
+  if (first) plot.on("plotly_click", clickPoint);
   describePlot(rows, shown);
+}
+
+function clickPoint({ points }) {
+  const index = points[0].customdata;
+  if (index !== undefined) chooseByHand(index);
 }
 
 function describePlot(rows, [x, y]) {
