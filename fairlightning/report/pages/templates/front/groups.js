@@ -57,12 +57,14 @@ function drawGroups(choice) {
   }
   const support = (group) => recordOf(choice.index, "test", state.metric, state.attribute, group)?.support ?? 0;
   const ticks = groups.map((group) => `${plain(shortGroup(group, state.attribute))}  (${count(support(group))})`);
+  const height = 130 + 44 * groups.length;
   const look = layout({
+    height,
     margin: { l: 20, r: 18, t: 6, b: 60 },
     xaxis: axis(plain(`${PAGE.names[state.metric]} (rows in brackets)`), { rangemode: "tozero" }),
     yaxis: axis("", { tickvals: groups.map((_, i) => i), ticktext: ticks, range: [groups.length - 0.5, -0.5], ticks: "" }),
   });
-  byId("groups-plot").style.height = `${130 + 44 * groups.length}px`;
+  byId("groups-plot").style.height = `${height}px`;
   Plotly.react("groups-plot", traces, look, { ...CONFIG, displayModeBar: false });
   byId("groups-plot").setAttribute(
     "aria-label",

@@ -48,7 +48,8 @@ function excesses(index) {
   const bounds = allowedCosts();
   const over = CRITERIA.flatMap((criterion, j) => {
     const by = bounds[j] === null || COSTS[index] === null ? 0 : COSTS[index][j] - bounds[j];
-    return by > 0 ? [`${criterion.name} by ${number(by)}`] : [];
+    const name = j === 0 ? `loss of ${criterion.name}` : criterion.name;
+    return by > 0 ? [`the bound on ${name} by ${number(by)}`] : [];
   });
   return over.join(" and ");
 }
