@@ -9,7 +9,7 @@ from fairlightning.verification.files import (
     write_metrics,
     write_predictions,
 )
-from fairlightning.verification.front_file import Criterion, Front, FrontPoint, LimitLine
+from fairlightning.verification.front_file import Criterion, Front, FrontLimit, FrontPoint
 from fairlightning.verification.front_json import read_front, write_front
 
 __all__ = [
@@ -17,8 +17,8 @@ __all__ = [
     "Comparison",
     "Criterion",
     "Front",
+    "FrontLimit",
     "FrontPoint",
-    "LimitLine",
     "compare",
     "evaluate",
     "read_front",
