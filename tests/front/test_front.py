@@ -165,7 +165,12 @@ def test_monitor_shows_each_member_as_its_own_monitor_would(tmp_path, name):
 def run(folder, ckpt_path=None, crash=False):
     torch.manual_seed(3 if ckpt_path is None else 99)
     module = FrontModule(
-        Net(dropout=0.3), SPEC, strength=(0.1, 1.0, 3.0), objectives=objectives("all")
+        Net(dropout=0.3),
+        SPEC,
+        strength={"task": (1.0, 0.5, 1.0), **dict.fromkeys(objectives("all"), (0.1, 1.0, 3.0))},
+        objectives=objectives("all"),
+        learning_rate=(1e-3, 1e-2, 3e-3),
+        seeds=(1, 2, 3),
     )
     saver = ModelCheckpoint(folder, every_n_train_steps=1, save_top_k=-1, filename="{step}")
     callbacks = [LambdaRamp(), FrontMonitor(), ResumeRNG(), saver]
