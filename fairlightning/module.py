@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightning as L
@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from fairlightning.functional.rows import positive_scores
 from fairlightning.groups import GroupSpec
 from fairlightning.mixins import FairnessMixin
-from fairlightning.objectives import Combination, Objective
+from fairlightning.objectives import Combination, Objective, Strength
 
 
 class FairModule(FairnessMixin, L.LightningModule):
@@ -44,7 +44,7 @@ class FairModule(FairnessMixin, L.LightningModule):
         groups: GroupSpec | Mapping[str, Any],
         *,
         objectives: Mapping[str, Objective] | None = None,
-        strength: float | Sequence[float] = 1.0,
+        strength: Strength = 1.0,
         combination: Combination | None = None,
         learning_rate: float = 1e-3,
         optimizer: Callable[[list[dict[str, Any]]], Optimizer] = torch.optim.AdamW,

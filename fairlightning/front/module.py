@@ -13,12 +13,14 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from fairlightning.exceptions import ArgumentError
+from fairlightning.exceptions import ArgumentError, check_choice
+from fairlightning.front.rates import MakeOptimizer, with_member_rates
+from fairlightning.front.seeds import copies
 from fairlightning.front.stacked import Stacked
 from fairlightning.functional.rows import positive_scores
 from fairlightning.groups import GroupSpec
 from fairlightning.module import FairModule
-from fairlightning.objectives import Objective, WeightedSum
+from fairlightning.objectives import Combination, Objective, Strengths
 
 fused_adamw = partial(torch.optim.AdamW, fused=True)
 """AdamW in one pass over each stacked parameter, which it reads and writes once a step."""
@@ -37,17 +39,24 @@ class FrontModule(FairModule):
         network: One network, with whose weights all members begin, or K of one architecture. Each
             maps `inputs` to `(logits, representation)` of shapes `(N, 1)` and `(N, H)`.
         groups: The sensitive attributes.
-        strength: One λ ≥ 0 for each member; see `FairModule`.
+        strength: One λ ≥ 0 for each member; see `FairModule`. Or, by name, such a sequence for each
+            objective (0 where a member goes without it) and, under `task`, of factors of the task's
+            weight; see `fairlightning.functional.preferences.simplex_grid`.
         objectives: Objectives by name. They are copied; the private parts of each (the head of an
-            adversary) exist once for each member and begin with the same weights.
+            adversary) exist once for each member and, without `seeds`, begin with the same weights.
         combination: How terms become one loss; a weighted sum if None.
-        learning_rate: Learning rate of all members.
-        optimizer: Makes the one optimizer. It must treat each number by itself, as Adam does.
+        learning_rate: Learning rate of all members, or one > 0 for each.
+        optimizer: Makes the one optimizer. It must treat each number by itself, as Adam does, and,
+            where learning rates differ, move by a multiple of the rate, as SGD and Adam do.
         scheduler: As for `FairModule`.
+        seeds: One for each member. Its weights and those of its private parts are drawn anew, as
+            they would be if each were made after `torch.manual_seed(seed)`; of several networks the
+            weights are kept, and only private parts drawn.
 
     Raises:
-        ArgumentError: If the numbers of networks and strengths differ, or for a layer, objective or
-            combination that does not work for several models together, by name.
+        ArgumentError: If the numbers of networks, strengths, learning rates or seeds differ, on
+            strengths without an objective of that name, or for a layer, objective or combination
+            that does not work for several models together, by name.
 
     Shapes: logits `(K, N, 1)`, losses `(K,)`.
     """
@@ -59,40 +68,38 @@ class FrontModule(FairModule):
         network: nn.Module | Sequence[nn.Module],
         groups: GroupSpec | Mapping[str, Any],
         *,
-        strength: Sequence[float],
+        strength: Sequence[float] | Mapping[str, Sequence[float]],
         objectives: Mapping[str, Objective] | None = None,
-        combination: WeightedSum | None = None,
-        learning_rate: float = 1e-3,
-        optimizer: Callable[[list[dict[str, Any]]], Optimizer] = fused_adamw,
+        combination: Combination | None = None,
+        learning_rate: float | Sequence[float] = 1e-3,
+        optimizer: MakeOptimizer = fused_adamw,
         scheduler: Callable[[Optimizer, int], LRScheduler] | None = None,
+        seeds: Sequence[int] | None = None,
     ) -> None:
-        strength = tuple(strength)
-        networks = [network] * len(strength) if isinstance(network, nn.Module) else list(network)
-        if len(networks) != len(strength):
+        members = _count(strength, objectives or {})
+        if isinstance(network, nn.Module):
+            networks = copies(network, members, seeds, "network")
+        else:
+            networks = list(network)
+        if len(networks) != members:
             raise ArgumentError.of(
                 "network, strength",
-                found=f"{len(networks)} networks and {len(strength)} strengths",
+                found=f"{len(networks)} networks and {members} strengths",
                 expected="one strength for each network",
                 mend="pass a single network, or as many as there are strengths",
             )
-        if combination is not None and combination.replaces_weights:
-            raise ArgumentError.of(
-                "combination",
-                found=type(combination).__name__,
-                expected="one in which λ weighs the objectives, since members differ in λ",
-                mend="use WeightedSum()",
-            )
         stacked = {
-            name: stacked_objective(name, objective, len(strength))
+            name: stacked_objective(name, objective, members, seeds)
             for name, objective in (objectives or {}).items()
         }
+        optimizer, rate = with_member_rates(optimizer, learning_rate, members)
         super().__init__(
             Stacked(networks),
             groups,
             objectives=stacked,
             strength=strength,
             combination=combination,
-            learning_rate=learning_rate,
+            learning_rate=rate,
             optimizer=optimizer,
             scheduler=scheduler,
         )
@@ -140,11 +147,37 @@ class FrontModule(FairModule):
         return None
 
 
-def stacked_objective(name: str, objective: Objective, members: int) -> Objective:
+def _count(
+    strength: Sequence[float] | Mapping[str, Sequence[float]], objectives: Mapping[str, Objective]
+) -> int:
+    members = Strengths(strength).members
+    if members is None:
+        raise ArgumentError.of(
+            "strength",
+            found=strength,
+            expected="one for each member",
+            mend="pass strength=[0.0, 0.3, 1.0], or train a FairModule",
+        )
+    if isinstance(strength, Mapping):
+        for name in strength:
+            check_choice("strength", name, ("task", *objectives))
+    return members
+
+
+def stacked_objective(
+    name: str, objective: Objective, members: int, seeds: Sequence[int] | None = None
+) -> Objective:
     """Return a copy of an objective with its private parts once for each member.
 
+    Args:
+        name: What errors call it.
+        objective: The objective for one model.
+        members: Number K of models.
+        seeds: If given, private parts of member k draw their weights with seed k.
+
     Raises:
-        ArgumentError: If it has parameters outside of submodules, which cannot be mapped.
+        ArgumentError: If it has parameters outside of submodules, which cannot be mapped, or, with
+            seeds, a layer that cannot draw its weights.
     """
     if any(True for _ in objective.parameters(recurse=False)):
         raise ArgumentError.of(
@@ -156,7 +189,8 @@ def stacked_objective(name: str, objective: Objective, members: int) -> Objectiv
     made = deepcopy(objective)
     for part, module in objective.named_children():
         if any(True for _ in module.parameters()):
-            setattr(made, part, Stacked([module] * members, shared=False))
+            parts = copies(module, members, seeds, f"objective {name!r}")
+            setattr(made, part, Stacked(parts, shared=False))
     return made
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from fairlightning.exceptions import ArgumentError
 
@@ -19,6 +19,7 @@ class Stacked(nn.Module):
 
     `module` has their structure; each of its parameters holds those of all K along a leading axis,
     so that an elementwise optimizer (Adam, AdamW, SGD) does to K copies what it does to each alone.
+    So do the running means and variances of BatchNorm, which every member learns by itself.
 
     Args:
         modules: The K ≥ 1 modules. Their parameters are copied.
@@ -26,7 +27,7 @@ class Stacked(nn.Module):
 
     Raises:
         ArgumentError: If there is none, they differ in more than the values of their parameters, or
-            a layer cannot be stacked: running statistics (BatchNorm), recurrent layers.
+            a layer cannot be stacked: recurrent layers, running statistics other than BatchNorm's.
 
     Shapes: what a module returns, with a leading axis of K. Dropout draws for each by itself.
 
@@ -53,15 +54,20 @@ class Stacked(nn.Module):
             values = torch.stack([parameters[name].detach() for parameters in named])
             made[parameter] = nn.Parameter(values, requires_grad=parameter.requires_grad)
         _replace_parameters(self.module, made)
+        self._running = _running(self.module)
+        for name in self._running:
+            values = torch.stack([module.get_buffer(name) for module in modules])
+            _set_buffer(self.module, name, values)
 
     def forward(self, inputs: Any) -> Any:
         """Run all members on `inputs`."""
-        parameters = dict(self.module.named_parameters())
+        own: dict[str, Tensor] = dict(self.module.named_parameters())
+        own |= {name: self.module.get_buffer(name) for name in self._running}
         in_dims = (0, None if self.shared else 0)
-        return torch.vmap(self._one, in_dims=in_dims, randomness="different")(parameters, inputs)
+        return torch.vmap(self._one, in_dims=in_dims, randomness="different")(own, inputs)
 
-    def _one(self, parameters: dict[str, nn.Parameter], inputs: Any) -> Any:
-        return functional_call(self.module, dict[str, Tensor](parameters), (inputs,))
+    def _one(self, own: dict[str, Tensor], inputs: Any) -> Any:
+        return functional_call(self.module, own, (inputs,))
 
     def member(self, k: int) -> nn.Module:
         """Return a copy of module `k`, plain and by itself.
@@ -79,6 +85,8 @@ class Stacked(nn.Module):
             for parameter in module.parameters()
         }
         _replace_parameters(module, one)
+        for name in self._running:
+            _set_buffer(module, name, module.get_buffer(name)[k].clone())
         return module
 
 
@@ -89,16 +97,33 @@ def _replace_parameters(module: nn.Module, made: dict[nn.Parameter, nn.Parameter
             setattr(part, name, made[parameter])
 
 
+def _running(module: nn.Module) -> tuple[str, ...]:
+    # Only these. Batches are counted alike in all members, and momentum=None reads that count as a
+    # Python number, which it could not do if it were mapped.
+    return tuple(
+        f"{prefix}.{name}" if prefix else name
+        for prefix, layer in module.named_modules()
+        if isinstance(layer, _BatchNorm) and layer.track_running_stats
+        for name in ("running_mean", "running_var")
+    )
+
+
+def _set_buffer(module: nn.Module, name: str, value: Tensor) -> None:
+    prefix, _, last = name.rpartition(".")
+    setattr(module.get_submodule(prefix), last, value)
+
+
 def _check_layers(module: nn.Module) -> None:
     for name, layer in module.named_modules():
         running = isinstance(layer, _NormBase) and layer.track_running_stats
-        if running or isinstance(layer, nn.RNNBase):
+        mapped = isinstance(layer, _BatchNorm) and not isinstance(layer, nn.SyncBatchNorm)
+        if (running and not mapped) or isinstance(layer, nn.RNNBase | nn.RNNCellBase):
             raise ArgumentError.of(
                 "networks",
                 found=f"the layer {name or '(the network)'!r}, {type(layer).__name__}",
-                expected="layers that torch.vmap can map, without running statistics",
-                mend="use LayerNorm in place of BatchNorm, attention in place of recurrent layers, "
-                "or train the models one by one",
+                expected="layers that torch.vmap can map",
+                mend="use BatchNorm or LayerNorm in place of other running statistics, attention "
+                "in place of recurrent layers, or train the models one by one",
             )
 
 
@@ -107,9 +132,10 @@ def _check_alike(first: nn.Module, other: nn.Module) -> None:
         ours, others = (dict(getattr(module, f"named_{kind}")()) for module in (first, other))
         shapes = [{name: value.shape for name, value in side.items()} for side in (ours, others)]
         same = type(first) is type(other) and shapes[0] == shapes[1]
-        # Buffers are shared, so that what depends on them alone is computed once.
+        # Other buffers are shared, so that what depends on them alone is computed once.
         if same and kind == "buffers":
-            same = all(torch.equal(ours[name], others[name]) for name in ours)
+            own = _running(first)
+            same = all(torch.equal(ours[name], others[name]) for name in ours if name not in own)
         if not same:
             raise ArgumentError.of(
                 "networks",

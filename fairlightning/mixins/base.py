@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from fairlightning.exceptions import ArgumentError, SetupError
 from fairlightning.groups import GroupSpec
-from fairlightning.objectives import Combination, Fairness, Objective, Step
+from fairlightning.objectives import Combination, Fairness, Objective, Step, Strength
 
 
 class FairnessMixin:
@@ -36,7 +36,7 @@ class FairnessMixin:
         self,
         *args: Any,
         groups: GroupSpec | Mapping[str, Iterable[object]] | None = None,
-        strength: float | Sequence[float] = 1.0,
+        strength: Strength = 1.0,
         combination: Combination | None = None,
         objectives: Mapping[str, Objective] | None = None,
         **kwargs: Any,

@@ -30,6 +30,7 @@ from fairlightning.objectives.scalarisation import (
     EpsilonConstraint,
     SmoothChebyshev,
 )
+from fairlightning.objectives.strengths import Strength, Strengths
 
 __all__ = [
     "Adversary",
@@ -53,6 +54,8 @@ __all__ = [
     "RateConstraint",
     "SmoothChebyshev",
     "Step",
+    "Strength",
+    "Strengths",
     "Strict",
     "Sums",
     "Term",

@@ -42,6 +42,10 @@ class Combination(nn.Module, ABC):
             )
         self.task = float(task)
 
+    def task_weight(self, weights: Mapping[str, Tensor]) -> float | Tensor:
+        """Weight of the task loss: `task`, times `weights["task"]` `(K,)` where members differ."""
+        return self.task * weights["task"] if "task" in weights else self.task
+
     def check(self, name: str, objective: Objective) -> None:
         """Refuse an objective whose weight the rule cannot take over.
 
@@ -86,7 +90,7 @@ class Combination(nn.Module, ABC):
         Args:
             task_loss: `(...)`.
             terms: Terms by name.
-            weights: λ in force by name, without gradient.
+            weights: λ in force by name, without gradient; under `task` its strengths, if given.
             parameters: The network's, for rules that require them.
 
         Returns:
@@ -118,14 +122,17 @@ class WeightedSum(Combination):
         self, task_loss: Tensor, terms: Mapping[str, Term], weights: Mapping[str, Tensor]
     ) -> Tensor:
         """Weighted sum."""
-        return weighted_sum(self.task, task_loss, terms, weights)
+        return weighted_sum(self.task_weight(weights), task_loss, terms, weights)
 
 
 def weighted_sum(
-    task: float, task_loss: Tensor, terms: Mapping[str, Term], weights: Mapping[str, Tensor]
+    task: float | Tensor,
+    task_loss: Tensor,
+    terms: Mapping[str, Term],
+    weights: Mapping[str, Tensor],
 ) -> Tensor:
     """Return `task · L_task + Σ λ_i · value_i`."""
-    total = task_loss if task == 1.0 else task * task_loss
+    total = task_loss if isinstance(task, float) and task == 1.0 else task * task_loss
     for name, term in terms.items():
         total = torch.addcmul(total, weights[name], term.value)
     return total

@@ -13,6 +13,7 @@ from fairlightning.groups import GroupSpec
 from fairlightning.objectives.base import Constraint, Losses, Objective, Step, checked_step
 from fairlightning.objectives.combination import Combination, WeightedSum, mean_task_loss
 from fairlightning.objectives.distributed import sum_over_ranks, world_size
+from fairlightning.objectives.strengths import Strength, Strengths
 
 Sums: TypeAlias = Mapping[str, tuple[Tensor, ...]]
 """Additive sums by the name of the objective."""
@@ -40,7 +41,8 @@ class Fairness(nn.Module):
         groups: The sensitive attributes, as `GroupSpec` or plain mapping.
         strength: Multiplies the λ of every objective; at least 0. A sequence of K gives the λ of K
             models trained together: tensors of the network then have a leading axis of K, and so
-            has every loss.
+            has every loss. A mapping gives K for each objective by name; those under `task`
+            multiply the weight of the task loss.
         combination: How terms become one loss; `WeightedSum()` if None.
 
     Attributes:
@@ -48,41 +50,52 @@ class Fairness(nn.Module):
         constraints: Those of the objectives that are weighed by multipliers, by name.
 
     Raises:
-        ArgumentError: If a strength is negative, or there is none.
+        ArgumentError: If a strength is negative, or there is none, or the combination is for one
+            model alone and there are several.
     """
 
     def __init__(
         self,
         groups: GroupSpec | Mapping[str, Any],
         *,
-        strength: float | Sequence[float] = 1.0,
+        strength: Strength = 1.0,
         combination: Combination | None = None,
     ) -> None:
         super().__init__()
         self.groups = GroupSpec.of(groups)
-        self.members = len(strength) if isinstance(strength, Sequence) else None
-        self.strength = strength
+        self._strengths = Strengths(strength)
+        self.members = self._strengths.members
         self.combination = combination or WeightedSum()
+        if self.members is not None and not self.combination.stackable:
+            raise ArgumentError.of(
+                "combination",
+                found=f"{type(self.combination).__name__} for {self.members} models trained "
+                "together",
+                expected="a combination with stackable = True",
+                mend="use WeightedSum() or SmoothChebyshev(), or train the models one by one",
+            )
         self.objectives = nn.ModuleDict()
         self.constraints: dict[str, Constraint] = {}
         self.last: Observation | None = None
 
     @property
-    def strength(self) -> float | Sequence[float]:
+    def strength(self) -> Strength:
         """Multiplies the λ of every objective from the next `set_factor` on."""
-        return self._strengths[0] if self.members is None else self._strengths
+        return self._strengths.given
 
     @strength.setter
-    def strength(self, strength: float | Sequence[float]) -> None:
-        strengths = tuple(strength) if isinstance(strength, Sequence) else (strength,)
-        if len(strengths) != (self.members or 1) or not all(one >= 0 for one in strengths):
+    def strength(self, strength: Strength) -> None:
+        found = Strengths(strength)
+        if found.members != self.members:
             raise ArgumentError.of(
                 "strength",
                 found=strength,
-                expected="a number of at least 0, or one for each of several models",
-                mend="pass 0 for the plain model, 1.0 for the full weight",
+                expected="a number" if self.members is None else f"{self.members} numbers",
+                mend="pass as many as when the module was made",
             )
-        self._strengths = tuple(float(one) for one in strengths)
+        for name in self.objectives:
+            found.of(name)
+        self._strengths = found
 
     def add(self, name: str, objective: Objective) -> None:
         """Add an objective under a name of its own, at its full weight until a ramp sets another.
@@ -135,7 +148,9 @@ class Fairness(nn.Module):
         """
         check_choice("objective", name, self.objectives)
         objective: Objective = self.objectives[name]  # type: ignore[assignment]
-        weights = tuple(strength * objective.full_weight * factor for strength in self._strengths)
+        weights = tuple(
+            strength * objective.full_weight * factor for strength in self._strengths.of(name)
+        )
         if self.members is None:
             objective.weight.fill_(weights[0])
         else:
@@ -205,6 +220,8 @@ class Fairness(nn.Module):
     ) -> Losses:
         terms = {name: objective.term(sums[name]) for name, objective in self.items()}
         weights = {name: objective.weight for name, objective in self.items()}
+        if self._strengths.task is not None:
+            weights["task"] = task.new_tensor(self._strengths.task)
         losses: Losses = self.combination(task, terms, weights, parameters)
         return losses
 

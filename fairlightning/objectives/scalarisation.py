@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -40,7 +40,7 @@ class _FromReference(Combination):
         """Scalarise the values at the λ in force."""
         names = ["task", *terms]
         _check_names("reference", self.reference, names)
-        task = torch.full_like(task_loss, self.task)
+        task = torch.ones_like(task_loss) * self.task_weight(weights)
         values = _stacked([task_loss, *(term.value for term in terms.values())])
         scale = _stacked([task, *(weights[name] for name in terms)])
         reference = values.new_tensor([self.reference.get(name, 0.0) for name in names])
@@ -146,7 +146,8 @@ class EpsilonConstraint(Combination):
     bound on thresholded rates use `RateConstraint`, whose multipliers find the weight themselves.
 
     Args:
-        bounds: ε by name, for every term but the one that is minimised.
+        bounds: ε by name, for every term but the one that is minimised; K numbers under a name are
+            the bounds of K models trained together.
         minimise: Name of the term to minimise: `task` or an objective.
         penalty: `exact`, p(x) = x, or `quadratic`, p(x) = x²/2.
         task: Weight of the task loss, or of its penalty if it is bounded; at least 0.
@@ -168,13 +169,16 @@ class EpsilonConstraint(Combination):
 
     def __init__(
         self,
-        bounds: Mapping[str, float],
+        bounds: Mapping[str, float | Sequence[float]],
         minimise: str = "task",
         penalty: Penalty = "exact",
         task: float = 1.0,
     ) -> None:
         super().__init__(task)
-        self.bounds = {name: float(bound) for name, bound in bounds.items()}
+        self.bounds = {
+            name: [float(one) for one in bound] if isinstance(bound, Sequence) else float(bound)
+            for name, bound in bounds.items()
+        }
         self.minimise = minimise
         self.penalty: Penalty = check_choice("penalty", penalty, PENALTIES)  # type: ignore[assignment]
 
@@ -183,7 +187,7 @@ class EpsilonConstraint(Combination):
     ) -> Tensor:
         """Minimised term and penalties."""
         values = {"task": task_loss, **{name: term.value for name, term in terms.items()}}
-        scale = {"task": torch.full_like(task_loss, self.task), **weights}
+        scale = {**weights, "task": torch.ones_like(task_loss) * self.task_weight(weights)}
         check_choice("minimise", self.minimise, values)
         bounded = [name for name in values if name != self.minimise]
         _check_names("bounds", self.bounds, bounded)
@@ -200,16 +204,27 @@ class EpsilonConstraint(Combination):
         return total + bound_penalty(
             _stacked([values[name] for name in bounded]),
             _stacked([scale[name] for name in bounded]),
-            total.new_tensor([self.bounds[name] for name in bounded]),
+            _stacked([self._bound(name, total) for name in bounded]),
             penalty=self.penalty,
         )
+
+    def _bound(self, name: str, total: Tensor) -> Tensor:
+        bound = total.new_tensor(self.bounds[name])
+        if bound.ndim and bound.shape != total.shape:
+            raise ArgumentError.of(
+                "bounds",
+                found=f"{len(bound)} for {name!r}",
+                expected="one number, or one for each of the models trained together",
+                mend=f"pass bounds={{{name!r}: 0.05, ...}}",
+            )
+        return bound
 
 
 def _stacked(parts: list[Tensor]) -> Tensor:
     return torch.stack(torch.broadcast_tensors(*parts), -1)
 
 
-def _check_names(argument: str, given: Mapping[str, float], names: list[str]) -> None:
+def _check_names(argument: str, given: Mapping[str, object], names: list[str]) -> None:
     if unknown := sorted(set(given) - set(names)):
         raise ArgumentError.of(
             argument,

@@ -1,11 +1,19 @@
 """K members trained together are the K models that they would be alone."""
 
-from copy import deepcopy
 from functools import partial
 
 import pytest
 import torch
-from helpers import GROUPS, CrashInEpochTwo, Net, loaders, make_batch, quiet_trainer
+from front_trainings import (
+    SPEC,
+    STRENGTH,
+    batches,
+    fit,
+    largest_difference,
+    networks,
+    objectives,
+)
+from helpers import CrashInEpochTwo, Net, loaders, make_batch, quiet_trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 
@@ -13,76 +21,14 @@ from fairlightning.callbacks import FairnessMonitor, LambdaRamp, ResumeRNG
 from fairlightning.data import BatchLoader
 from fairlightning.exceptions import ArgumentError, SetupError
 from fairlightning.front import FrontModule, FrontMonitor
-from fairlightning.groups import GroupSpec
 from fairlightning.models import MLP, Linear
 from fairlightning.module import FairModule
 from fairlightning.objectives import (
-    Adversary,
-    ComplexityPenalty,
+    GradientAggregation,
     Objective,
-    ParityPenalty,
-    ProjectionPenalty,
     RateConstraint,
     Term,
-    WeightedSum,
 )
-
-SPEC = GroupSpec(GROUPS)
-STRENGTH = (0.0, 0.5, 1.0, 3.0)
-
-
-def objectives(name):
-    torch.manual_seed(7)
-    made = {
-        "none": {},
-        "complexity": {"complexity": ComplexityPenalty(SPEC, weight=1e-2)},
-        "adversary": {"adversary": Adversary(SPEC, in_features=9, feed="both")},
-        "adversary, odds": {
-            "adversary": Adversary(SPEC, in_features=8, criterion="equalized_odds")
-        },
-        "projection": {"projection": ProjectionPenalty(SPEC)},
-        "all": {
-            "parity": ParityPenalty(SPEC, criterion="equalized_odds"),
-            "adversary": Adversary(SPEC, in_features=8, weight=0.3),
-            "complexity": ComplexityPenalty(SPEC, norm="l1"),
-        },
-    }
-    if name in made:
-        return made[name]
-    return {"parity": ParityPenalty(SPEC, gap=name, debiased=name == "squared")}
-
-
-def networks(make=Net):
-    made = []
-    for seed in range(len(STRENGTH)):
-        torch.manual_seed(seed)
-        made.append(make())
-    return made
-
-
-def batches(weighted=False):
-    """Batches of 32 in float64: 11 in each epoch."""
-    data = make_batch(352)
-    weight = torch.rand(352, generator=torch.Generator().manual_seed(4)) if weighted else None
-    data = data._replace(
-        inputs=(data.inputs[0].double(), data.inputs[1]),
-        weight=None if weight is None else weight.double(),
-    )
-    return BatchLoader(data, 32, shuffle=True, seed=3)
-
-
-def fit(module, folder, **options):
-    defaults = dict(callbacks=[LambdaRamp()], max_epochs=28)
-    quiet_trainer(folder, **(defaults | options)).fit(module.double(), batches(), None)
-    return module
-
-
-def largest_difference(front, singles):
-    return max(
-        (value - alone.state_dict()[name]).abs().max().item()
-        for k, alone in enumerate(singles)
-        for name, value in front.export(k).state_dict().items()
-    )
 
 
 def together_and_alone(folder, name, make=Net, options=None, **trainer):
@@ -219,7 +165,12 @@ def test_monitor_shows_each_member_as_its_own_monitor_would(tmp_path, name):
 def run(folder, ckpt_path=None, crash=False):
     torch.manual_seed(3 if ckpt_path is None else 99)
     module = FrontModule(
-        Net(dropout=0.3), SPEC, strength=(0.1, 1.0, 3.0), objectives=objectives("all")
+        Net(dropout=0.3),
+        SPEC,
+        strength={"task": (1.0, 0.5, 1.0), **dict.fromkeys(objectives("all"), (0.1, 1.0, 3.0))},
+        objectives=objectives("all"),
+        learning_rate=(1e-3, 1e-2, 3e-3),
+        seeds=(1, 2, 3),
     )
     saver = ModelCheckpoint(folder, every_n_train_steps=1, save_top_k=-1, filename="{step}")
     callbacks = [LambdaRamp(), FrontMonitor(), ResumeRNG(), saver]
@@ -242,15 +193,6 @@ def test_a_crashed_run_goes_on_as_if_nothing_had_happened(tmp_path):
         assert torch.equal(value, resumed[name]), name
 
 
-def test_bf16(tmp_path):
-    front = FrontModule(Net(), SPEC, strength=(0.0, 1.0), objectives=objectives("all"))
-    before = deepcopy(front.export(1))
-    quiet_trainer(tmp_path, precision="bf16-mixed").fit(front, *loaders())
-    after = front.export(1)
-    assert all(torch.isfinite(p).all() for p in after.parameters())
-    assert not torch.equal(before.head.weight, after.head.weight)
-
-
 class Scaled(Objective):
     """An objective with a bare parameter."""
 
@@ -265,8 +207,12 @@ class Scaled(Objective):
         return Term(*sums)
 
 
-class OwnWeights(WeightedSum):
-    replaces_weights = True
+class Bare(Net):
+    """A network with a parameter that no layer draws."""
+
+    def __init__(self):
+        super().__init__()
+        self.shift = nn.Parameter(torch.zeros(1))
 
 
 @pytest.mark.parametrize(
@@ -274,18 +220,35 @@ class OwnWeights(WeightedSum):
     [
         (dict(objectives={"gap": RateConstraint(SPEC, epsilon=0.1)}), "'gap'.*RateConstraint"),
         (dict(objectives={"scaled": Scaled(SPEC)}), "'scaled'.*Scaled"),
-        (dict(combination=OwnWeights()), "combination.*OwnWeights"),
-        (dict(network=nn.Sequential(nn.BatchNorm1d(5))), "'0', BatchNorm1d"),
+        (dict(combination="UPGrad"), "combination.*GradientAggregation for 2 models"),
+        (dict(network=nn.Sequential(nn.SyncBatchNorm(5))), "'0', SyncBatchNorm"),
+        (
+            dict(network=nn.InstanceNorm1d(5, track_running_stats=True)),
+            r"'\(the network\)', InstanceNorm1d",
+        ),
         (dict(network=nn.Sequential(nn.GRU(5, 5))), "'0', GRU"),
+        (dict(network=nn.Sequential(nn.LSTMCell(5, 5))), "'0', LSTMCell"),
         (dict(network=[Net()]), "1 networks and 2 strengths"),
         (dict(network=[Net(), MLP(5, [])]), "parameters differ"),
         (dict(network=[MLP(5, [2, 3]), MLP(5, [3, 2])]), "buffers differ"),
-        (dict(strength=[]), "networks: found none"),
+        (dict(strength=[]), "strength: found"),
+        (dict(strength=2.0), "strength: found 2.0"),
         (dict(strength=[-1.0, 1.0]), "strength: found"),
+        (dict(strength={"parity": [1.0, 2.0]}), "strength.*'parity'"),
+        (dict(strength={"task": [1.0], "parity": [1.0, 2.0]}), "strength: found"),
+        (dict(strength={}), "strength: found"),
+        (dict(objectives=objectives("max"), strength={"task": [1.0, 1.0]}), "none for 'parity'"),
+        (dict(learning_rate=[1e-3]), "learning_rate.*2 greater than 0"),
+        (dict(learning_rate=[1e-3, 0.0]), "learning_rate.*2 greater than 0"),
+        (dict(seeds=[1]), "1 seeds and 2 strengths"),
+        (dict(network=Bare(), seeds=[1, 2]), r"network, seeds.*'\(itself\)', Bare"),
     ],
 )
 def test_what_cannot_be_stacked_is_refused_by_name(options, message):
     defaults = dict(network=Net(), strength=(0.0, 1.0))
+    if "combination" in options:
+        pytest.importorskip("torchjd")
+        options = dict(combination=GradientAggregation(options["combination"]))
     with pytest.raises(ArgumentError, match=message):
         FrontModule(groups=SPEC, **(defaults | options))
 
