@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fairlightning.data import TabularDataModule
 from fairlightning.exceptions import ArgumentError, DataError, SetupError
-from fairlightning.models import Linear
+from fairlightning.models import Linear, prepare
 from fairlightning.module import FairModule
 
 
@@ -61,6 +61,7 @@ def build_module(config: DictConfig, data: TabularDataModule) -> FairModule:
         cardinalities=data.cardinalities,
         _convert_="all",
     )
+    prepare(network, data.batch("train").inputs)
     if "convex" in config.method:
         _check_convex(config)
     if solved_convexly(config):

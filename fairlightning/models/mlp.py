@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from fairlightning.exceptions import ArgumentError
 from fairlightning.models.base import Outputs, TabularEncoder
+from fairlightning.models.embeddings import Embedding
 
 
 class MLP(nn.Module):
@@ -19,6 +20,7 @@ class MLP(nn.Module):
         hidden: Widths of the hidden layers; empty for a linear model, whose representation is the
             encoded input.
         dropout: Share of units dropped in training, in [0, 1).
+        embedding: Of the numeric columns; see `TabularEncoder`.
 
     Attributes:
         sizes: Number of features of `logits` and `representation`.
@@ -33,16 +35,17 @@ class MLP(nn.Module):
         cardinalities: Sequence[int],
         hidden: Sequence[int] = (64, 64),
         dropout: float = 0.0,
+        embedding: Embedding = "none",
     ) -> None:
         super().__init__()
-        self.encoder = TabularEncoder(numeric, cardinalities)
+        self.encoder = TabularEncoder(numeric, cardinalities, embedding)
         width = self.encoder.out_features
-        if min([width, *hidden]) < 1 or not 0 <= dropout < 1:
+        if min([1, *hidden]) < 1 or not 0 <= dropout < 1:
             raise ArgumentError.of(
-                "numeric, cardinalities, hidden, dropout",
-                found=f"{numeric}, {list(cardinalities)}, {list(hidden)}, {dropout}",
-                expected="at least one input column, widths ≥ 1, dropout in [0, 1)",
-                mend="check the columns of the data set and the model's configuration",
+                "hidden, dropout",
+                found=f"{list(hidden)}, {dropout}",
+                expected="widths ≥ 1, dropout in [0, 1)",
+                mend="check the model's configuration",
             )
         layers: list[nn.Module] = []
         for size in hidden:
