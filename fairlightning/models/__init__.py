@@ -2,18 +2,28 @@
 
 from fairlightning.models.base import EnsembleOutputs, Outputs, TabularEncoder
 from fairlightning.models.embeddings import Periodic, PiecewiseLinear, prepare
+from fairlightning.models.ensemble import Ensemble
+from fairlightning.models.ft_transformer import FTTransformer
 from fairlightning.models.linear import Linear
 from fairlightning.models.mlp import MLP
+from fairlightning.models.resnet import TabularResNet
+from fairlightning.models.soft_trees import SoftForest
 from fairlightning.models.tabm import TabM
+from fairlightning.models.wrapped import Wrapped
 
 __all__ = [
     "MLP",
+    "Ensemble",
     "EnsembleOutputs",
+    "FTTransformer",
     "Linear",
     "Outputs",
     "Periodic",
     "PiecewiseLinear",
+    "SoftForest",
     "TabM",
     "TabularEncoder",
+    "TabularResNet",
+    "Wrapped",
     "prepare",
 ]
