@@ -14,7 +14,7 @@ from torch import nn
 from fairlightning.data import TabularDataModule
 from fairlightning.exceptions import ArgumentError, DataError, SetupError, check_choice
 from fairlightning.front import FrontModule
-from fairlightning.models import Linear
+from fairlightning.models import Linear, prepare
 from fairlightning.module import FairModule
 
 
@@ -88,13 +88,14 @@ def build_front(config: DictConfig, data: TabularDataModule) -> FrontModule:
 
 
 def build_network(config: DictConfig, data: TabularDataModule) -> nn.Module:
-    """Make the network for the columns of the data."""
+    """Make the network for the columns of the data, and fit to their values what depends on them."""
     network: nn.Module = instantiate(
         config.model,
         numeric=data.num_numeric,
         cardinalities=data.cardinalities,
         _convert_="all",
     )
+    prepare(network, data.batch("train").inputs)
     return network
 
 
