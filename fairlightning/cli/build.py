@@ -88,7 +88,7 @@ def build_front(config: DictConfig, data: TabularDataModule) -> FrontModule:
 
 
 def build_network(config: DictConfig, data: TabularDataModule) -> nn.Module:
-    """Make the network for the columns of the data, and fit to their values what depends on them."""
+    """Make the network for the columns of the data, with what depends on their values."""
     network: nn.Module = instantiate(
         config.model,
         numeric=data.num_numeric,
