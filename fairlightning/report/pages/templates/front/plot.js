@@ -12,7 +12,8 @@ const LIMIT = "#007A5A";
 const CONFIG = {
   responsive: true,
   displaylogo: false,
-  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
+  // Named one by one: by default there is also a button that uploads the chart.
+  modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
   toImageButtonOptions: { filename: "front", scale: 2 },
 };
 
