@@ -1,4 +1,4 @@
-"""The command line: `fairlightning train`, `resume`, `evaluate`, `compare`."""
+"""The command line: `fairlightning train`, `front`, `collect`, `resume`, `evaluate`, `compare`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from importlib import import_module
 
 from fairlightning.exceptions import FairlightningError
 
-COMMANDS = ("train", "resume", "evaluate", "compare")
+COMMANDS = ("train", "front", "collect", "resume", "evaluate", "compare")
 """Commands; each is `main` in a module of its name."""
 
 DESCRIPTION = """\
@@ -17,6 +17,8 @@ Fairness-aware deep learning with PyTorch Lightning.
 
 commands:
   train      train a network with fairness in its loss     fairlightning train --help
+  front      many strengths of fairness in one training    fairlightning front --help
+  collect    runs and fronts as one front                  fairlightning collect --help
   resume     go on with a run or a sweep that was killed   fairlightning resume --help
   evaluate   figures of anybody's predictions              fairlightning evaluate --help
   compare    what an intervention changed                  fairlightning compare --help

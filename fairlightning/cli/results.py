@@ -16,6 +16,7 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 from rich.markup import escape
+from torch import nn
 
 from fairlightning.callbacks import FeasibleCheckpoint
 from fairlightning.cli.build import solved_convexly
@@ -107,7 +108,7 @@ class RunFolder:
         The records are returned, not written: `finish` does that when all else is there.
         """
         path = self.path / "predictions.parquet"
-        parts = [predictions(module, data, split) for split in ("validation", "test")]
+        parts = [predictions(module.network, data, split) for split in ("validation", "test")]
         write_predictions(path, pd.concat(parts, ignore_index=True))
         frame = read_predictions(path)
         weight = "weight" if "weight" in frame else None
@@ -165,20 +166,23 @@ class RunFolder:
         )
 
 
-def predictions(module: FairModule, data: TabularDataModule, split: str) -> pd.DataFrame:
+def predictions(
+    network: nn.Module, data: TabularDataModule, split: str, member: int | str = 0
+) -> pd.DataFrame:
     """Score every row of a split.
 
     Args:
-        module: The trained module; only its network is used.
+        network: The trained network.
         data: Where the rows are.
         split: `validation` or `test`.
+        member: Which of several models it is.
 
     Returns:
         The columns of `predictions.parquet`; `score` is the probability of the positive class.
     """
     batch = data.batch(split)
-    network = module.network.eval()
-    device = module.device
+    network.eval()
+    device = next(network.parameters()).device
     # Not a loader of the data module, which after a DDP training would give this rank's share.
     chunks = zip(*(x.split(data.eval_batch_size) for x in batch.inputs), strict=True)
     with torch.inference_mode():
@@ -186,7 +190,7 @@ def predictions(module: FairModule, data: TabularDataModule, split: str) -> pd.D
     columns = {
         "row": batch.index.numpy(),
         "split": {"validation": "val"}.get(split, split),
-        "member": 0,
+        "member": member,
         "score": positive_scores(torch.cat(logits)).cpu().numpy(),
         "target": batch.target.numpy(),
     }

@@ -10,6 +10,8 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from fairlightning.cli.console import quiet, wide_console
+from fairlightning.cli.front import front
+from fairlightning.cli.front import main as front_from_arguments
 from fairlightning.cli.results import CONTINUE, RunFolder
 from fairlightning.cli.train import main as train_from_arguments
 from fairlightning.cli.train import train
@@ -31,7 +33,9 @@ def main(arguments: Sequence[str]) -> None:
     sweep = folder / "multirun.yaml"
     if sweep.is_file():
         os.chdir(OmegaConf.load(sweep).hydra.runtime.cwd)  # paths may be relative to it
-        train_from_arguments([*sweep_arguments(sweep), *more])
+        command = OmegaConf.load(sweep).hydra.job.config_name
+        run = {"train": train_from_arguments, "front": front_from_arguments}[command]
+        run([*sweep_arguments(sweep), *more])
     elif (folder / "config.yaml").is_file():
         if more:
             raise ArgumentError.of(
@@ -82,18 +86,19 @@ def _resume_run(folder: Path) -> None:
     config = OmegaConf.load(folder / "config.yaml")
     assert isinstance(config, DictConfig)
     config.run_dir, config.resume = str(folder), CONTINUE
-    if (folder / "metrics.json").is_file():
+    is_front = "strengths" in config  # what front.yaml alone has
+    if (folder / ("front.json" if is_front else "metrics.json")).is_file():
         wide_console().print(f"{folder}: finished already", markup=False)
         return
     if RunFolder(folder).last_checkpoint() is None:
         wide_console().print("No epoch was completed: begins anew", markup=False)
-    train(config)
+    (front if is_front else train)(config)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fairlightning resume",
-        description="Go on with a run or a sweep of `fairlightning train` that was killed.",
+        description="Go on with a run or a sweep that was killed.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -10,7 +10,7 @@ from fairlightning.verification.files import (
     write_metrics,
     write_predictions,
 )
-from fairlightning.verification.front_file import Criterion, Front, FrontPoint, LimitLine
+from fairlightning.verification.front_file import Criterion, Front, FrontLimit, FrontPoint
 from fairlightning.verification.front_json import read_front, write_front
 
 __all__ = [
@@ -19,8 +19,8 @@ __all__ = [
     "Criterion",
     "Decision",
     "Front",
+    "FrontLimit",
     "FrontPoint",
-    "LimitLine",
     "compare",
     "evaluate",
     "read_decision",

@@ -120,7 +120,7 @@ class FrontPoint:
 
 
 @dataclass(frozen=True)
-class LimitLine:
+class FrontLimit:
     """What the same scores could reach if the group were known at prediction time.
 
     Attributes:
@@ -156,7 +156,7 @@ class Front:
     criteria: tuple[Criterion, ...]
     points: tuple[FrontPoint, ...]
     baseline_id: str | None = None
-    limit: LimitLine | None = None
+    limit: FrontLimit | None = None
 
     def __post_init__(self) -> None:
         ids = [point.id for point in self.points]
@@ -229,21 +229,28 @@ class Front:
         corner[0] += loss
         return corner
 
-    def hypervolume(self, stage: str, reference: ArrayLike | None = None) -> float:
+    def hypervolume(
+        self, stage: str, reference: ArrayLike | None = None, *, chosen_on: str | None = None
+    ) -> float:
         """Volume that the points dominate, up to a reference point.
 
         Args:
             stage: `val` or `test`.
             reference: `(J,)` costs, the worst that counts; `self.reference(stage)` if None.
+            chosen_on: Stage on which the points are chosen that count, those of its front; all
+                points count if None.
 
         Raises:
             ArgumentError: On a reference of another length, or none without a baseline.
         """
         corner = self.reference(stage) if reference is None else reference
-        return hypervolume(self.costs(stage), corner)
+        costs = self.costs(stage)
+        if chosen_on is not None:
+            costs = costs[self.on_front(chosen_on)]
+        return hypervolume(costs, corner)
 
     def window_share(
-        self, stage: str, loss: float = WINDOW_LOSS, chosen_on: str | None = None
+        self, stage: str, loss: float = WINDOW_LOSS, *, chosen_on: str | None = None
     ) -> float | None:
         """Hypervolume as a share of the window between the baseline and no gap at all.
 
@@ -253,8 +260,7 @@ class Front:
         Args:
             stage: Stage of the figures.
             loss: Width of the window, in performance.
-            chosen_on: Stage on which the points are chosen that may count, those of its front; all
-                points count if None.
+            chosen_on: As for `hypervolume`.
 
         Returns:
             The share; None where the baseline has no gap, so that there is no window.
@@ -264,10 +270,7 @@ class Front:
         """
         corner = self.reference(stage, loss)
         size = loss * float(np.prod(corner[1:]))
-        costs = self.costs(stage)
-        if chosen_on is not None:
-            costs = costs[self.on_front(chosen_on)]
-        return hypervolume(costs, corner) / size if size > 0 else None
+        return self.hypervolume(stage, corner, chosen_on=chosen_on) / size if size > 0 else None
 
     def _costs(self, point: FrontPoint, stage: str) -> list[float]:
         row = []

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from fairlightning.exceptions import DataError, FairlightningError
 from fairlightning.metrics import Record
 from fairlightning.verification.files import existing
-from fairlightning.verification.front_file import Criterion, Front, FrontPoint, LimitLine
+from fairlightning.verification.front_file import Criterion, Front, FrontLimit, FrontPoint
 
 VERSION = 1
 """Version of `front.json`; raised when it changes its form."""
@@ -130,7 +130,7 @@ def _point(place: str, item: Any) -> FrontPoint:
     return FrontPoint(**entry)
 
 
-def _limit(item: Any) -> LimitLine:
+def _limit(item: Any) -> FrontLimit:
     entry = dict(_checked("limit", item, _LIMIT))
     for number, pair in enumerate(entry["points"]):
         place = f"limit.points[{number}]"
@@ -140,7 +140,7 @@ def _limit(item: Any) -> LimitLine:
         for value in pair:
             _check_kind(place, value, (int, float))
     entry["points"] = tuple((float(first), float(second)) for first, second in entry["points"])
-    return LimitLine(**entry)
+    return FrontLimit(**entry)
 
 
 def _checked(place: str, item: Any, kinds: Mapping[str, tuple[type, ...]]) -> dict[str, Any]:
@@ -169,7 +169,7 @@ def _point_text(point: FrontPoint) -> str:
     return f'{_dump(head)[:-1]}, "records": [\n{records}\n]}}'
 
 
-def _plain(item: Criterion | LimitLine) -> dict[str, Any]:
+def _plain(item: Criterion | FrontLimit) -> dict[str, Any]:
     return dict(vars(item))
 
 

@@ -10,8 +10,8 @@ from fairlightning.metrics import Record
 from fairlightning.verification import (
     Criterion,
     Front,
+    FrontLimit,
     FrontPoint,
-    LimitLine,
     read_front,
     write_front,
 )
@@ -36,7 +36,7 @@ def front(**changes):
         FrontPoint(name, {"strength": 0.1 * k}, records(*figures), f"{name}.pt", "load", k, 3)
         for k, (name, figures) in enumerate(FIGURES.items())
     )
-    limit = LimitLine(GAP, "sex", "test", ((0.85, 0.0), (0.86, 0.2)))
+    limit = FrontLimit(GAP, "sex", "test", ((0.85, 0.0), (0.86, 0.2)))
     options = dict(title="a", criteria=CRITERIA, points=points, baseline_id="member=0", limit=limit)
     return Front(**(options | changes))
 
