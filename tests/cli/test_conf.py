@@ -7,6 +7,7 @@ from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
 from fairlightning.cli.build import build_data, build_module, build_trainer, conf_dir
+from fairlightning.cli.front import settled_config
 from fairlightning.cli.train import train
 from fairlightning.exceptions import ArgumentError
 from fairlightning.groups import GroupSpec
@@ -78,9 +79,13 @@ def test_every_combination_trains(composed, name):
 
 @each("callbacks")
 def test_callbacks(composed, name):
-    trainer = build_trainer(composed(f"callbacks={name}", "logger=none"))
-    names = {type(callback).__name__ for callback in trainer.callbacks}
-    assert ("LambdaRamp" in names) == (name == "default")
+    command = "front" if name == "front" else "train"
+    config = composed(f"callbacks={name}", "logger=none", command=command)
+    if name == "front":
+        config = settled_config(config, build_data(config))
+    names = {type(callback).__name__ for callback in build_trainer(config).callbacks}
+    assert ("LambdaRamp" in names) == (name != "none")
+    assert ("ParetoCheckpoint" in names) == (name == "front")
 
 
 @each("logger")
