@@ -1,6 +1,7 @@
 """Verification: evaluate anybody's predictions, keep the results in files, compare two runs."""
 
 from fairlightning.verification.comparison import Comparison, compare
+from fairlightning.verification.decision import Decision, read_decision
 from fairlightning.verification.evaluation import evaluate
 from fairlightning.verification.files import (
     PREDICTION_COLUMNS,
@@ -16,11 +17,13 @@ __all__ = [
     "PREDICTION_COLUMNS",
     "Comparison",
     "Criterion",
+    "Decision",
     "Front",
     "FrontLimit",
     "FrontPoint",
     "compare",
     "evaluate",
+    "read_decision",
     "read_front",
     "read_metrics",
     "read_predictions",

@@ -7,7 +7,6 @@ import torch
 from hydra import compose, initialize_config_dir
 from matplotlib import image
 
-from fairlightning.cli import main
 from fairlightning.cli.build import build_data, build_network, conf_dir, load_run
 from fairlightning.cli.front import front, settled_config
 from fairlightning.exceptions import ArgumentError
@@ -90,10 +89,9 @@ def test_a_killed_front_resumes_to_the_same_models(configured, tmp_path):
     for point in whole.points:
         one, other = (torch.load(tmp_path / d / point.model) for d in ("run", "again"))
         assert all(torch.equal(one[name], other[name]) for name in one)
-    # The command for runs does the same for fronts, in the folder itself.
-    assert main(["resume", str(tmp_path / "killed")]) == 1 or (
-        read_front(tmp_path / "killed" / "front.json").points[0].records == whole.points[0].records
-    )
+    (tmp_path / "again" / "checkpoints" / "last.ckpt").unlink()
+    done = front(configured(*options, "resume=continue", f"run_dir={tmp_path}/again"))
+    assert done == again  # read, not trained anew
 
 
 def test_the_default_grid_and_the_first_attribute(composed):

@@ -22,7 +22,7 @@ from fairlightning.metrics import SMALL_SUPPORT, Record
 from fairlightning.models import MLP
 from fairlightning.objectives import ParityPenalty
 from fairlightning.report.pages import front_page
-from fairlightning.verification import evaluate
+from fairlightning.verification import Criterion, evaluate, read_decision, read_front
 
 STRENGTHS = [0.0, 0.3, 1.0, 3.0, 10.0]
 GAP = "demographic_parity_difference"
@@ -103,8 +103,12 @@ def saved(folder, content):
 
 
 @pytest.fixture(scope="module")
-def opened(browser, content, tmp_path_factory):
-    path = saved(tmp_path_factory.mktemp("page"), content)
+def path(content, tmp_path_factory):
+    return saved(tmp_path_factory.mktemp("page"), content)
+
+
+@pytest.fixture(scope="module")
+def opened(browser, path):
     return open_offline(browser, path, viewport={"width": 1360, "height": 900})
 
 
@@ -352,21 +356,25 @@ def test_decision_is_saved_and_says_what_was_chosen_and_why(page, content, opene
     assert "decision.json saved" in page.inner_text("#saved")
 
 
-def test_decision_can_be_made_again_from_its_file(page, content, tmp_path):
+def test_decision_can_be_made_again_from_its_file(page, path, tmp_path):
     for j, weight in enumerate((31, 64, 17)):
         slide(page, f"#weight-{j}", weight)
-    costs = costs_of(content)
+    front = read_front(path.with_name("front.json"))
+    costs = front.costs("val")
     page.fill("#bound-1", repr(float(np.sort(costs[:, 1])[-2])))
     page.fill("#reason", "balance")
     page.fill("#by", "Ann")
-    decision = decided(page, tmp_path)
-    metrics = [c["metric"] for c in content["criteria"]]
+    decided(page, tmp_path)
+    decision = read_decision(tmp_path / "decision.json", path.with_name("front.json"))
+    assert (decision.reason, decision.by) == ("balance", "Ann")
     within = np.ones(len(costs), dtype=bool)
-    for bound in decision["bounds"]:
-        within &= costs[:, metrics.index(bound["metric"])] <= bound["cost_at_most"]
+    for bound in decision.bounds:
+        column = front.criteria.index(Criterion(bound["metric"], bound["attribute"]))
+        within &= costs[:, column] <= bound["cost_at_most"]
     rows = np.flatnonzero(within)
-    best = rows[best_weighted(costs[rows], [w["weight_per_unit"] for w in decision["weights"]])]
-    assert content["points"][best]["id"] == decision["chosen"]["id"]
+    best = rows[best_weighted(costs[rows], [w["weight_per_unit"] for w in decision.weights])]
+    assert front.points[best] == decision.point
+    assert not within.all()
 
 
 def test_reason_and_name_are_asked_for(page):
@@ -493,6 +501,13 @@ def test_narrow_screens_scroll_in_one_direction_only(page):
     plot = page.eval_on_selector("#plot .main-svg", "svg => svg.clientWidth")
     assert 200 < plot <= page.eval_on_selector("#plot", "plot => plot.clientWidth")
     page.set_viewport_size({"width": 1360, "height": 900})
+
+
+def test_no_button_uploads_the_chart(page):
+    drawn(page)
+    buttons = page.eval_on_selector_all(".modebar-btn", "all => all.map((b) => b.dataset.title)")
+    titles = [title.lower() for title in buttons]
+    assert titles == ["download plot as a png", "zoom", "pan", "reset axes"]
 
 
 def test_every_field_has_a_name(page):

@@ -4,7 +4,7 @@
 const INK = "#1b2430";
 const KINDS = {
   front: { name: "Not dominated on validation", symbol: "circle", color: "#0072B2", size: 10 },
-  dominated: { name: "Dominated on validation", symbol: "square", color: "#ffffff", edge: "#5a687a", size: 8 },
+  dominated: { name: "Dominated on validation", symbol: "square", color: "#ffffff", edge: "#5a687a", bars: "rgba(90, 104, 122, 0.2)", size: 8 },
   baseline: { name: "Baseline", symbol: "diamond", color: INK, size: 13 },
 };
 const CHOSEN = "#D55E00";
@@ -12,7 +12,8 @@ const LIMIT = "#007A5A";
 const CONFIG = {
   responsive: true,
   displaylogo: false,
-  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
+  // Named one by one: by default there is also a button that uploads the chart.
+  modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
   toImageButtonOptions: { filename: "front", scale: 2 },
 };
 
@@ -77,15 +78,15 @@ function hoverText(index) {
 
 function pointTrace(rows, kind) {
   const [x, y] = [CRITERIA[state.x], CRITERIA[state.y]];
-  const { name, symbol, color, size } = kind;
+  const { name, symbol, color, size, bars = "rgba(90, 104, 122, 0.45)" } = kind;
   return {
     type: "scatter",
     mode: "markers",
     name,
     x: rows.map((i) => figure(i, state.stage, x).value),
     y: rows.map((i) => figure(i, state.stage, y).value),
-    error_x: errorBars(rows, state.stage, x, kind.bars ?? "rgba(90, 104, 122, 0.4)"),
-    error_y: errorBars(rows, state.stage, y, kind.bars ?? "rgba(90, 104, 122, 0.4)"),
+    error_x: errorBars(rows, state.stage, x, bars),
+    error_y: errorBars(rows, state.stage, y, bars),
     customdata: rows,
     text: rows.map(hoverText),
     hovertemplate: "%{text}<extra></extra>",

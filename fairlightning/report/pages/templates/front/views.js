@@ -129,6 +129,16 @@ function modelRow(index) {
   return row;
 }
 
+/** Scroll the list, and nothing else, so far that a row of it can be seen. */
+function reveal(row) {
+  const list = row.closest(".scroll");
+  const above = list.querySelector("thead").offsetHeight;
+  const top = row.offsetTop - above;
+  const bottom = row.offsetTop + row.offsetHeight - list.clientHeight;
+  if (list.scrollTop > top) list.scrollTop = top;
+  else if (list.scrollTop < bottom) list.scrollTop = bottom;
+}
+
 /** Mark the chosen row, and say of each model whether it is dominated and within the bounds. */
 function markModels(choice) {
   const bounds = allowedCosts();
@@ -145,4 +155,5 @@ function markModels(choice) {
     }
     row.querySelector(".status").textContent = words.join(", ");
   });
+  if (choice.index !== null) reveal(byId(`row-${choice.index}`));
 }
