@@ -46,13 +46,14 @@ def front_table(rows: Sequence[FrontRow], title: str) -> Table:
         interval, `●` if no other dominates it, and `plain` for the baseline.
     """
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
-    table.add_column("Model", overflow="fold")
+    table.add_column("Model", no_wrap=True, overflow="fold")
     settings = list(dict.fromkeys(name for row in rows for name in row.settings))
     for name in settings:
         table.add_column(Text(name), justify="right", overflow="fold")
     for record in rows[0].figures:
-        about = f"\n{record.attribute}" if record.attribute else ""
-        table.add_column(Text(readable(record.metric) + about), justify="right", no_wrap=True)
+        about = f" {record.attribute}" if record.attribute else ""
+        header = (readable(record.metric) + about).replace(" ", "\n")  # leaves room for names
+        table.add_column(Text(header), justify="right", no_wrap=True)
     table.add_column("Front", justify="center")
     table.add_column("")
     for row in sorted(rows, key=lambda row: -(row.figures[0].value or 0.0)):

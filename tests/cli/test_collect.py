@@ -23,11 +23,11 @@ def sweep(composed, tmp_path):
     folder = tmp_path / "sweep"
     for seed in (0, 1):
         for strength in (0.0, 4.0):
-            name = f"run_dir={folder}/seed={seed},strength={strength:g}"
+            name = f"run_dir={folder}/{seed}-{strength:g}"
             options = ("method=parity", "logger=none", f"method.strength={strength}")
             train(composed(*options, f"seed={seed}", "optimizer.learning_rate=0.01", name))
     (folder / "cut off").mkdir()
-    shutil.copy(folder / "seed=0,strength=0" / "config.yaml", folder / "cut off")
+    shutil.copy(folder / "0-0" / "config.yaml", folder / "cut off")
     return folder
 
 
@@ -58,7 +58,7 @@ def test_a_sweep_over_strengths_and_seeds(sweep, capsys):
     assert (np.diff(line[:, 1]) >= 0).all()
 
     # Runs of one seed that were evaluated on other rows are refused.
-    path = sweep / "seed=0,strength=4" / "predictions.parquet"
+    path = sweep / "0-4" / "predictions.parquet"
     frame = pd.read_parquet(path)
     frame["row"] = frame["row"].to_numpy()[::-1] + 1
     frame.to_parquet(path)

@@ -112,7 +112,6 @@ def test_the_default_grid_and_the_first_attribute(composed):
     ("override", "message"),
     [
         ("method=constrained", "'constrained': found RateConstraint"),
-        ("method=projection", "'projection': found ProjectionPenalty"),
         ("method=erm", "one without an objective"),
         ("combination=smooth_chebyshev", "SmoothChebyshev"),
         ("method.strength=2", "each member has a strength of its own"),

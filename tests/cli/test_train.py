@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
+from fairlightning.cli import COMMANDS
 from fairlightning.cli.build import load_run
 from fairlightning.cli.run import folder_name
 from fairlightning.cli.train import train
@@ -200,7 +201,7 @@ def test_folders_of_a_sweep_have_short_names():
     assert folder_name(3, overrides) == expected
 
 
-@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["evaluate", "--help"]])
+@pytest.mark.parametrize("words", [["--help"], *([name, "--help"] for name in COMMANDS)])
 def test_help_reads_well(words, tmp_path):
     done = command(*words, cwd=tmp_path)
     assert done.returncode == 0
