@@ -75,13 +75,7 @@ class FrontModule(FairModule):
                 expected="one strength for each network",
                 mend="pass a single network, or as many as there are strengths",
             )
-        if combination is not None and combination.replaces_weights:
-            raise ArgumentError.of(
-                "combination",
-                found=type(combination).__name__,
-                expected="one in which λ weighs the objectives, since members differ in λ",
-                mend="use WeightedSum()",
-            )
+        check_combination(combination)
         stacked = {
             name: stacked_objective(name, objective, len(strength))
             for name, objective in (objectives or {}).items()
@@ -140,8 +134,30 @@ class FrontModule(FairModule):
         return None
 
 
+def check_combination(combination: WeightedSum | None) -> None:
+    """Refuse a combination that decides the weights itself.
+
+    Raises:
+        ArgumentError: Naming it.
+    """
+    if combination is not None and combination.replaces_weights:
+        raise ArgumentError.of(
+            "combination",
+            found=type(combination).__name__,
+            expected="one in which λ weighs the objectives, since members differ in λ",
+            mend="use WeightedSum()",
+        )
+
+
 def stacked_objective(name: str, objective: Objective, members: int) -> Objective:
-    """Return a copy of an objective with its private parts once for each member.
+    """Return a copy of an objective with its private parts once for each member."""
+    return with_parts(name, objective, lambda part: Stacked([part] * members, shared=False))
+
+
+def with_parts(
+    name: str, objective: Objective, make: Callable[[nn.Module], nn.Module]
+) -> Objective:
+    """Return a copy of an objective with each of its private parts replaced by what `make` gives.
 
     Raises:
         ArgumentError: If it has parameters outside of submodules, which cannot be mapped.
@@ -156,7 +172,7 @@ def stacked_objective(name: str, objective: Objective, members: int) -> Objectiv
     made = deepcopy(objective)
     for part, module in objective.named_children():
         if any(True for _ in module.parameters()):
-            setattr(made, part, Stacked([module] * members, shared=False))
+            setattr(made, part, make(module))
     return made
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -42,7 +42,7 @@ class Stacked(nn.Module):
                 "networks", found="none", expected="at least one", mend="pass [network, ...]"
             )
         for module in modules:
-            _check_layers(module)
+            check_layers(module)
             _check_alike(modules[0], module)
         self.members = len(modules)
         self.shared = shared
@@ -56,12 +56,8 @@ class Stacked(nn.Module):
 
     def forward(self, inputs: Any) -> Any:
         """Run all members on `inputs`."""
-        parameters = dict(self.module.named_parameters())
-        in_dims = (0, None if self.shared else 0)
-        return torch.vmap(self._one, in_dims=in_dims, randomness="different")(parameters, inputs)
-
-    def _one(self, parameters: dict[str, nn.Parameter], inputs: Any) -> Any:
-        return functional_call(self.module, dict[str, Tensor](parameters), (inputs,))
+        parameters = dict[str, Tensor](self.module.named_parameters())
+        return mapped(self.module, parameters, inputs, shared=self.shared)
 
     def member(self, k: int) -> nn.Module:
         """Return a copy of module `k`, plain and by itself.
@@ -82,6 +78,28 @@ class Stacked(nn.Module):
         return module
 
 
+def mapped(
+    module: nn.Module, parameters: Mapping[str, Tensor], inputs: Any, *, shared: bool
+) -> Any:
+    """Run a module with K values of its parameters.
+
+    Args:
+        module: The module; its own parameters are not used.
+        parameters: By name, `(K, ...)`.
+        inputs: What it takes; with a leading axis of K if not shared.
+        shared: Whether all get the same inputs.
+
+    Returns:
+        What it returns, with a leading axis of K.
+    """
+
+    def one(values: dict[str, Tensor], inputs: Any) -> Any:
+        return functional_call(module, values, (inputs,))
+
+    in_dims = (0, None if shared else 0)
+    return torch.vmap(one, in_dims=in_dims, randomness="different")(dict(parameters), inputs)
+
+
 def _replace_parameters(module: nn.Module, made: dict[nn.Parameter, nn.Parameter]) -> None:
     # One new parameter for each old one, however many names it has: tied weights stay tied.
     for part in module.modules():
@@ -89,7 +107,12 @@ def _replace_parameters(module: nn.Module, made: dict[nn.Parameter, nn.Parameter
             setattr(part, name, made[parameter])
 
 
-def _check_layers(module: nn.Module) -> None:
+def check_layers(module: nn.Module) -> None:
+    """Refuse layers that `torch.vmap` cannot map, or that keep running statistics.
+
+    Raises:
+        ArgumentError: Naming the layer.
+    """
     for name, layer in module.named_modules():
         running = isinstance(layer, _NormBase) and layer.track_running_stats
         if running or isinstance(layer, nn.RNNBase):
