@@ -91,10 +91,14 @@ class FairModule(FairnessMixin, L.LightningModule):
             target=batch.target,
             sensitive=batch.sensitive,
             representation=representation,
-            parameters=tuple(self.network.parameters()) if self._needs_parameters else None,
+            parameters=self._penalised() if self._needs_parameters else None,
             weight=batch.weight,
             checked=getattr(batch, "checked", False),
         )
+
+    def _penalised(self) -> tuple[Tensor, ...]:
+        """Parameters that penalties on the weights see."""
+        return tuple(self.network.parameters())
 
     def _task_loss(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
         """Cross-entropy of `(N, M)` logits: scalar, or `(N,)` where rows are weighted."""

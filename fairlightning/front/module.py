@@ -174,8 +174,27 @@ def stacked_objective(
         seeds: If given, private parts of member k draw their weights with seed k.
 
     Raises:
-        ArgumentError: If it has parameters outside of submodules, which cannot be mapped, or, with
-            seeds, a layer that cannot draw its weights.
+        ArgumentError: As `with_parts`, or if, with seeds, a layer cannot draw its weights.
+    """
+
+    def stack(part: nn.Module) -> Stacked:
+        return Stacked(copies(part, members, seeds, f"objective {name!r}"), shared=False)
+
+    return with_parts(name, objective, stack)
+
+
+def with_parts(
+    name: str, objective: Objective, make: Callable[[nn.Module], nn.Module]
+) -> Objective:
+    """Return a copy of an objective with each of its private parts replaced by what `make` gives.
+
+    Args:
+        name: What errors call it.
+        objective: The objective for one model.
+        make: Takes a submodule with parameters.
+
+    Raises:
+        ArgumentError: If it has parameters outside of submodules, which cannot be mapped.
     """
     if any(True for _ in objective.parameters(recurse=False)):
         raise ArgumentError.of(
@@ -187,8 +206,7 @@ def stacked_objective(
     made = deepcopy(objective)
     for part, module in objective.named_children():
         if any(True for _ in module.parameters()):
-            parts = copies(module, members, seeds, f"objective {name!r}")
-            setattr(made, part, Stacked(parts, shared=False))
+            setattr(made, part, make(module))
     return made
 
 

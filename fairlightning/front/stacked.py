@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -43,7 +43,7 @@ class Stacked(nn.Module):
                 "networks", found="none", expected="at least one", mend="pass [network, ...]"
             )
         for module in modules:
-            _check_layers(module)
+            check_layers(module)
             _check_alike(modules[0], module)
         self.members = len(modules)
         self.shared = shared
@@ -54,7 +54,7 @@ class Stacked(nn.Module):
             values = torch.stack([parameters[name].detach() for parameters in named])
             made[parameter] = nn.Parameter(values, requires_grad=parameter.requires_grad)
         _replace_parameters(self.module, made)
-        self._running = _running(self.module)
+        self._running = running(self.module)
         for name in self._running:
             values = torch.stack([module.get_buffer(name) for module in modules])
             _set_buffer(self.module, name, values)
@@ -63,11 +63,7 @@ class Stacked(nn.Module):
         """Run all members on `inputs`."""
         own: dict[str, Tensor] = dict(self.module.named_parameters())
         own |= {name: self.module.get_buffer(name) for name in self._running}
-        in_dims = (0, None if self.shared else 0)
-        return torch.vmap(self._one, in_dims=in_dims, randomness="different")(own, inputs)
-
-    def _one(self, own: dict[str, Tensor], inputs: Any) -> Any:
-        return functional_call(self.module, own, (inputs,))
+        return mapped(self.module, own, inputs, shared=self.shared)
 
     def member(self, k: int) -> nn.Module:
         """Return a copy of module `k`, plain and by itself.
@@ -90,6 +86,28 @@ class Stacked(nn.Module):
         return module
 
 
+def mapped(
+    module: nn.Module, parameters: Mapping[str, Tensor], inputs: Any, *, shared: bool
+) -> Any:
+    """Run a module with K values of its parameters and buffers.
+
+    Args:
+        module: The module; its own values of these are not used.
+        parameters: By name, `(K, ...)`; buffers too.
+        inputs: What it takes; with a leading axis of K if not shared.
+        shared: Whether all get the same inputs.
+
+    Returns:
+        What it returns, with a leading axis of K.
+    """
+
+    def one(values: dict[str, Tensor], inputs: Any) -> Any:
+        return functional_call(module, values, (inputs,))
+
+    in_dims = (0, None if shared else 0)
+    return torch.vmap(one, in_dims=in_dims, randomness="different")(dict(parameters), inputs)
+
+
 def _replace_parameters(module: nn.Module, made: dict[nn.Parameter, nn.Parameter]) -> None:
     # One new parameter for each old one, however many names it has: tied weights stay tied.
     for part in module.modules():
@@ -97,7 +115,8 @@ def _replace_parameters(module: nn.Module, made: dict[nn.Parameter, nn.Parameter
             setattr(part, name, made[parameter])
 
 
-def _running(module: nn.Module) -> tuple[str, ...]:
+def running(module: nn.Module) -> tuple[str, ...]:
+    """Return the names of the buffers that hold running statistics."""
     # Only these. Batches are counted alike in all members, and momentum=None reads that count as a
     # Python number, which it could not do if it were mapped.
     return tuple(
@@ -113,7 +132,12 @@ def _set_buffer(module: nn.Module, name: str, value: Tensor) -> None:
     setattr(module.get_submodule(prefix), last, value)
 
 
-def _check_layers(module: nn.Module) -> None:
+def check_layers(module: nn.Module) -> None:
+    """Refuse layers that `torch.vmap` cannot map.
+
+    Raises:
+        ArgumentError: Naming the layer.
+    """
     for name, layer in module.named_modules():
         running = isinstance(layer, _NormBase) and layer.track_running_stats
         mapped = isinstance(layer, _BatchNorm) and not isinstance(layer, nn.SyncBatchNorm)
@@ -134,7 +158,7 @@ def _check_alike(first: nn.Module, other: nn.Module) -> None:
         same = type(first) is type(other) and shapes[0] == shapes[1]
         # Other buffers are shared, so that what depends on them alone is computed once.
         if same and kind == "buffers":
-            own = _running(first)
+            own = running(first)
             same = all(torch.equal(ours[name], others[name]) for name in ours if name not in own)
         if not same:
             raise ArgumentError.of(
