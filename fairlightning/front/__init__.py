@@ -1,7 +1,8 @@
 """Many λ in one pass: K models trained together, each with its own strength."""
 
+from fairlightning.front.checkpoint import Kept, ParetoCheckpoint
 from fairlightning.front.module import FrontModule
 from fairlightning.front.monitor import FrontMonitor
 from fairlightning.front.stacked import Stacked
 
-__all__ = ["FrontModule", "FrontMonitor", "Stacked"]
+__all__ = ["FrontModule", "FrontMonitor", "Kept", "ParetoCheckpoint", "Stacked"]

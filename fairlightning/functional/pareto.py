@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fairlightning.exceptions import ArgumentError
+from fairlightning.exceptions import ArgumentError, SetupError
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -98,30 +98,78 @@ def nondominated_sort(costs: ArrayLike) -> NDArray[np.int64]:
 def hypervolume(costs: ArrayLike, reference: ArrayLike) -> float:
     """Volume between the front and a reference point: what is dominated, and still better than it.
 
-    Exact, by sweeping over the last criterion. Rows that are not better than the reference in every
-    criterion add nothing.
+    Exact: up to 3 criteria by sweeping over the last one, beyond by the library moocore. Rows that
+    are not better than the reference in every criterion add nothing.
 
     Args:
-        costs: `(M, J)` with J = 1, 2 or 3.
+        costs: `(M, J)`.
         reference: `(J,)`, the worst that counts in each criterion.
 
     Raises:
-        ArgumentError: On more than 3 criteria, or a reference of another length or with NaN.
+        ArgumentError: On a reference of another length or with NaN.
+        SetupError: With more than 3 criteria, if moocore (extra `pareto`) is not installed.
 
     >>> round(hypervolume([[0.1, 0.3], [0.2, 0.2]], [0.4, 0.4]), 4)
     0.05
     """
     costs = checked_costs(costs)
     corner = _checked_point("reference", reference, costs.shape[1])
-    if costs.shape[1] > 3:
-        raise ArgumentError.of(
-            "costs",
-            found=f"{costs.shape[1]} criteria",
-            expected="at most 3, for which the volume is computed exactly",
-            mend="leave criteria out, or use a library such as moocore",
-        )
     inside = costs[(costs < corner).all(1)]
-    return _volume(inside, corner)
+    return _volume(inside, corner) if costs.shape[1] <= 3 else _library_volume(inside, corner)
+
+
+def bounded_front(costs: ArrayLike, keep: int, reference: ArrayLike) -> NDArray[np.int64]:
+    """Say which of the rows, met one after another, an archive of bounded size holds in the end.
+
+    A row that an earlier one dominates or equals does not enter; one that enters drives out those
+    that it dominates. Once there are too many, the row without which the archive's hypervolume
+    shrinks least has to go, the newest of several; so the volume never falls (the archiver AA_S of
+    Knowles and Corne 2003). It does not depend on the units of the criteria.
+
+    Args:
+        costs: `(M, J)`, the oldest first.
+        keep: Largest number of rows ≥ 1.
+        reference: `(J,)`, the worst that counts in each criterion. Rows that are not better in all
+            are the first to go.
+
+    Returns:
+        `(P,)` int64 row numbers, rising, P ≤ `keep`. Given these rows again, it returns them all.
+
+    Raises:
+        ArgumentError: On wrong costs or reference, or `keep` below 1.
+        SetupError: With more than 3 criteria, if moocore (extra `pareto`) is not installed.
+
+    >>> bounded_front([[0.1, 0.3], [0.2, 0.2], [0.3, 0.19], [0.2, 0.1]], 2, [1.0, 1.0]).tolist()
+    [0, 3]
+    """
+    costs = checked_costs(costs)
+    if keep < 1:
+        raise ArgumentError.of("keep", found=keep, expected="1 or more", mend="pass keep=20")
+    held: list[int] = []
+    for row, point in enumerate(costs):
+        if (costs[held] <= point).all(1).any():
+            continue
+        held = [old for old in held if not (point <= costs[old]).all()]
+        held.append(row)
+        if len(held) > keep:
+            without = [[other for other in held if other != row] for row in held]
+            volumes = [hypervolume(costs[rest], reference) for rest in without]
+            newest = len(held) - 1 - int(np.argmax(volumes[::-1]))
+            del held[newest]
+    return np.array(held, dtype=np.int64)
+
+
+def _library_volume(points: Array, corner: Array) -> float:
+    try:
+        import moocore
+    except ImportError as error:
+        raise SetupError.of(
+            "hypervolume",
+            found=f"{len(corner)} criteria, and moocore is not installed",
+            expected="moocore, for more than 3 criteria",
+            mend='pip install "fairlightning[pareto]"',
+        ) from error
+    return float(moocore.hypervolume(points, ref=corner)) if len(points) else 0.0
 
 
 def _volume(points: Array, corner: Array) -> float:

@@ -2,8 +2,10 @@
 
 import itertools
 import re
+import sys
 from pathlib import Path
 
+import moocore
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.optimize import linprog
 
-from fairlightning.exceptions import ArgumentError
+from fairlightning.exceptions import ArgumentError, SetupError
 from fairlightning.functional.front_choice import (
     attainment,
     best_mixture,
@@ -20,7 +22,12 @@ from fairlightning.functional.front_choice import (
     closest_to_ideal,
     knee,
 )
-from fairlightning.functional.pareto import hypervolume, nondominated, nondominated_sort
+from fairlightning.functional.pareto import (
+    bounded_front,
+    hypervolume,
+    nondominated,
+    nondominated_sort,
+)
 
 
 def costs(criteria, most=12):
@@ -73,7 +80,7 @@ def brute_volume(points, reference):
 
 
 @settings(deadline=None)
-@given(st.integers(1, 3).flatmap(costs), st.floats(0.2, 1.2))
+@given(st.integers(1, 5).flatmap(lambda j: costs(j, 12 if j < 5 else 5)), st.floats(0.2, 1.2))
 def test_hypervolume_is_that_of_all_cells(points, corner):
     reference = np.full(points.shape[1], corner)
     expected = brute_volume(points, reference)
@@ -92,6 +99,53 @@ def test_hypervolume_against_monte_carlo(criteria):
     error = volume * np.sqrt(hit.mean() * (1 - hit.mean()) / len(draws))
     found = hypervolume(points, np.full(criteria, 1.1))
     assert found == pytest.approx(volume * hit.mean(), abs=4 * error)
+
+
+@pytest.mark.parametrize("criteria", [2, 3])
+def test_hypervolume_of_few_criteria_is_that_of_the_library_for_many(criteria):
+    random = np.random.default_rng(criteria)
+    for _ in range(20):
+        points, corner = random.random((30, criteria)), random.uniform(0.5, 1.2, criteria)
+        expected = moocore.hypervolume(points, ref=corner)
+        assert hypervolume(points, corner) == pytest.approx(expected, abs=1e-12)
+        # A criterion in which all are alike multiplies the volume by its distance.
+        wide = np.column_stack([points, np.full((30, 4 - criteria), 0.25)])
+        more = hypervolume(wide, [*corner, *[0.75] * (4 - criteria)])
+        assert more == pytest.approx(expected * 0.5 ** (4 - criteria), abs=1e-12)
+
+
+def test_missing_library_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "moocore", None)
+    with pytest.raises(SetupError, match=r"4 criteria.*fairlightning\[pareto\]"):
+        hypervolume([[0.1] * 4], [1.0] * 4)
+    assert hypervolume([[0.5] * 3], [1.0] * 3) == 0.125
+
+
+@settings(deadline=None)
+@given(st.integers(2, 3).flatmap(costs), st.integers(1, 5))
+def test_bounded_front_keeps_the_front_or_a_part_that_never_gets_worse(points, keep):
+    corner = np.full(points.shape[1], 1.1)
+    front = {tuple(p) for p in points[nondominated(points)]}
+    held = [points[bounded_front(points[: i + 1], keep, corner)] for i in range(len(points))]
+    volumes = [hypervolume(rows, corner) for rows in held]
+    assert (np.diff(volumes) >= -1e-12).all()
+    last = {tuple(p) for p in held[-1]}
+    assert len(last) == len(held[-1]) <= keep
+    assert nondominated(held[-1]).all()
+    if len(front) == 1 or all(len(rows) < keep for rows in held):
+        assert last == front
+    # What was decided is not decided again.
+    assert bounded_front(held[-1], keep, corner).tolist() == list(range(len(last)))
+
+
+def test_bounded_front_drops_the_least_contribution_and_of_equals_the_newest():
+    points = [[0.0, 0.8], [0.8, 0.0], [0.4, 0.4], [0.41, 0.39], [0.0, 0.8]]
+    assert bounded_front(points, 4, [1.0, 1.0]).tolist() == [0, 1, 2, 3]
+    assert bounded_front(points, 3, [1.0, 1.0]).tolist() == [0, 1, 2]
+    scaled = np.array(points) * [1e-3, 1e6]
+    assert bounded_front(scaled, 3, [1e-3, 1e6]).tolist() == [0, 1, 2]
+    # Beyond the reference nothing counts, and goes first.
+    assert bounded_front([[0.0, 2.0], [0.9, 0.9]], 1, [1.0, 1.0]).tolist() == [1]
 
 
 @given(costs(2))
@@ -188,7 +242,7 @@ def test_attainment_counts_runs(fronts, share):
         (lambda: nondominated([0.1, 0.2]), "costs: found shape"),
         (lambda: nondominated(np.zeros((0, 2))), "costs: found shape"),
         (lambda: nondominated([[0.1, np.nan]]), "NaN in rows"),
-        (lambda: hypervolume([[0.1] * 4], [1.0] * 4), "4 criteria"),
+        (lambda: bounded_front([[0.1, 0.2]], 0, [1.0, 1.0]), "keep: found 0"),
         (lambda: hypervolume([[0.1, 0.2]], [1.0]), "reference"),
         (lambda: best_within([[0.1, 0.2]], 0.5, minimise=2), "minimise"),
         (lambda: best_weighted([[0.1, 0.2]], [1.0, -1.0]), "weights"),

@@ -128,6 +128,15 @@ def curves():
     )
 
 
+def epoch_front(rows=8, line=True):
+    rng = np.random.default_rng(4)
+    gap = np.sort(rng.uniform(0, 0.2, rows))
+    kept = np.column_stack([0.8 + 0.25 * gap, gap])
+    names = ["accuracy", "equalized-odds difference (sum), " + " & ".join(RACES)]
+    models = kept + rng.uniform([-0.02, 0.0], [0.0, 0.05], (rows, 2))
+    return fig.epoch_front_figure(kept, models, names, epoch=12, line=line)
+
+
 TWO = {"sex": SEX}
 TEN = {"sex": SEX, "race": RACES}
 FIFTY = {"sex": SEX, "race": RACES, "age": AGES}
@@ -152,6 +161,8 @@ FIGURES = {
     "gaps": gaps,
     "gaps without intervals": lambda: gaps(None, intervals=False),
     "curves": curves,
+    "front of an epoch": epoch_front,
+    "one model, kept": lambda: fig.epoch_front_figure([[0.9, 0.1]], [], ["a", "b"], epoch=0),
 }
 
 
@@ -468,6 +479,42 @@ def test_curves_keep_their_values_and_their_gaps():
     np.testing.assert_allclose(of["demographic_parity_difference"], [0.2, 0.15, 0.1])
     np.testing.assert_array_equal(np.isnan(of["accuracy"]), [False, True, False])
     assert [len(axes.lines) for axes in figure.axes] == [2, 2]
+
+
+@pytest.mark.parametrize("better", itertools.product(["max", "min"], repeat=2))
+def test_front_of_an_epoch_shows_models_and_what_is_attained(better):
+    signs = np.array([1.0 if end == "max" else -1.0 for end in better])
+    # Both are better when higher, times the signs.
+    kept = np.array([[0.2, 0.9], [0.5, 0.6], [0.9, 0.3]]) * signs
+    figure = fig.epoch_front_figure(kept, [[0.1, 0.2]] * signs, ["a", "b"], better, epoch=3)
+    assert marks(figure, "kept")[0].tolist() == kept[:, ::-1].tolist()
+    assert marks(figure, "epoch")[0].tolist() == [[0.2 * signs[1], 0.1 * signs[0]]]
+    (line,) = (a for a in figure.axes[0].lines if a.get_gid() == "attained")
+    assert line.get_drawstyle() == "steps-post"
+    # From each model the line goes on at its height to the next one: to what it attains as well.
+    for (_, height), (end, _) in itertools.pairwise(np.asarray(line.get_xydata())):
+        corner = np.array([height, end]) * signs
+        assert any((corner <= model * signs).all() for model in kept)
+    assert "Front at epoch 3, validation" in said(figure)
+    assert "kept so far: 3" in said(figure)
+
+
+@pytest.mark.parametrize(
+    ("models", "better", "words"),
+    [
+        ([], ("max", "min"), "kept, models: found none"),
+        ([[0.1, np.nan]], ("max", "min"), "models: found shape"),
+        ([[0.1, 0.2, 0.3]], ("max", "min"), "models: found shape"),
+        ([[0.1, 0.2]], ("up", "min"), "better: found 'up'"),
+    ],
+)
+def test_fronts_that_cannot_be_are_named(models, better, words):
+    with pytest.raises(ArgumentError, match=words):
+        fig.epoch_front_figure([], models, ["a", "b"], better, epoch=0)
+
+
+def test_front_of_an_epoch_without_a_line():
+    assert not [a for a in epoch_front(line=False).axes[0].lines if a.get_gid() == "attained"]
 
 
 def sex_records():
