@@ -58,6 +58,45 @@ def mean_probability(members: Tensor) -> Tensor:
     return positive - negative
 
 
+def check_sizes(*, dropout: float = 0.0, **sizes: int) -> None:
+    """Check the numbers that make up a network.
+
+    Raises:
+        ArgumentError: If one of `sizes` is below 1, or `dropout` outside of [0, 1).
+    """
+    wrong = {name: size for name, size in sizes.items() if size < 1}
+    if not 0 <= dropout < 1:
+        wrong["dropout"] = dropout  # type: ignore[assignment]
+    if wrong:
+        raise ArgumentError.of(
+            ", ".join(wrong),
+            found=", ".join(map(str, wrong.values())),
+            expected="sizes ≥ 1, dropout in [0, 1)",
+            mend="check the model's configuration",
+        )
+
+
+def check_columns(numeric: int, cardinalities: Sequence[int]) -> None:
+    """Check that a table has columns.
+
+    Raises:
+        ArgumentError: If there is none, or a number is out of range.
+    """
+    if not numeric + len(cardinalities) or numeric < 0 or min(cardinalities, default=1) < 1:
+        raise ArgumentError.of(
+            "numeric, cardinalities",
+            found=f"{numeric}, {list(cardinalities)}",
+            expected="at least one input column, each categorical one with at least one code",
+            mend="check the columns of the data set",
+        )
+
+
+def code_offsets(cardinalities: Sequence[int]) -> Tensor:
+    """Position of each categorical column's first code among those of all columns, `(F,)`."""
+    starts = [sum(cardinalities[:i]) for i in range(len(cardinalities))]
+    return torch.tensor(starts, dtype=torch.long)
+
+
 class TabularEncoder(nn.Module):
     """Numeric columns, as they are or embedded, beside one-hot codes of the categorical ones.
 
@@ -82,20 +121,13 @@ class TabularEncoder(nn.Module):
         self, numeric: int, cardinalities: Sequence[int], embedding: Embedding = "none"
     ) -> None:
         super().__init__()
+        check_columns(numeric, cardinalities)
         self.embedding = make_embedding(embedding, numeric)
         width = 1 if self.embedding is None else self.embedding.width
         self.widths = [*[width] * numeric, *cardinalities]
         self.num_codes = sum(cardinalities)
         self.out_features = sum(self.widths)
-        if self.out_features < 1:
-            raise ArgumentError.of(
-                "numeric, cardinalities",
-                found=f"{numeric}, {list(cardinalities)}",
-                expected="at least one input column",
-                mend="check the columns of the data set",
-            )
-        starts = [sum(cardinalities[:i]) for i in range(len(cardinalities))]
-        self.register_buffer("offsets", torch.tensor(starts, dtype=torch.long), persistent=False)
+        self.register_buffer("offsets", code_offsets(cardinalities), persistent=False)
 
     def forward(self, inputs: tuple[Tensor, Tensor]) -> Tensor:
         """Encode a batch."""

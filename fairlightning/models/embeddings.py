@@ -112,13 +112,13 @@ class Periodic(nn.Module):
     """
 
     def __init__(
-        self, numeric: int, width: int = 16, frequencies: int = 48, scale: float = 0.1
+        self, numeric: int, width: int = 16, frequencies: int = 48, scale: float = 0.3
     ) -> None:
         super().__init__()
         _check_at_least("numeric, width, frequencies", (numeric, width, frequencies), (1, 1, 1))
         if not scale > 0:
             raise ArgumentError.of(
-                "scale", found=scale, expected="a number > 0", mend="pass scale=0.1"
+                "scale", found=scale, expected="a number > 0", mend="pass scale=0.3"
             )
         self.width = width
         self.layer = PeriodicEmbeddings(

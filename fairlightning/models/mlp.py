@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from fairlightning.exceptions import ArgumentError
-from fairlightning.models.base import Outputs, TabularEncoder
+from fairlightning.models.base import Outputs, TabularEncoder, check_sizes
 from fairlightning.models.embeddings import Embedding
 
 
@@ -38,15 +37,9 @@ class MLP(nn.Module):
         embedding: Embedding = "none",
     ) -> None:
         super().__init__()
+        check_sizes(dropout=dropout, hidden=min(hidden, default=1))
         self.encoder = TabularEncoder(numeric, cardinalities, embedding)
         width = self.encoder.out_features
-        if min([1, *hidden]) < 1 or not 0 <= dropout < 1:
-            raise ArgumentError.of(
-                "hidden, dropout",
-                found=f"{list(hidden)}, {dropout}",
-                expected="widths ≥ 1, dropout in [0, 1)",
-                mend="check the model's configuration",
-            )
         layers: list[nn.Module] = []
         for size in hidden:
             layers += [nn.Linear(width, size), nn.ReLU()]

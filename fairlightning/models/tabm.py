@@ -7,8 +7,12 @@ from collections.abc import Sequence
 from tabm import EnsembleView, LinearEnsemble, make_tabm_backbone
 from torch import Tensor, nn
 
-from fairlightning.exceptions import ArgumentError
-from fairlightning.models.base import EnsembleOutputs, TabularEncoder, mean_probability
+from fairlightning.models.base import (
+    EnsembleOutputs,
+    TabularEncoder,
+    check_sizes,
+    mean_probability,
+)
 from fairlightning.models.embeddings import Embedding
 
 
@@ -53,13 +57,7 @@ class TabM(nn.Module):
         embedding: Embedding = "none",
     ) -> None:
         super().__init__()
-        if min(members, layers, width) < 1 or not 0 <= dropout < 1:
-            raise ArgumentError.of(
-                "members, layers, width, dropout",
-                found=f"{members}, {layers}, {width}, {dropout}",
-                expected="numbers ≥ 1, dropout in [0, 1)",
-                mend="check the model's configuration",
-            )
+        check_sizes(dropout=dropout, members=members, layers=layers, width=width)
         self.encoder = TabularEncoder(numeric, cardinalities, embedding)
         self.view = EnsembleView(k=members)
         self.body = make_tabm_backbone(

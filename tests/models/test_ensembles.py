@@ -74,5 +74,5 @@ def test_rows_of_an_ensemble_are_weighted():
     "options", [dict(members=0), dict(layers=0), dict(width=0), dict(dropout=1.0)]
 )
 def test_numbers_out_of_range_are_refused(options):
-    with pytest.raises(ArgumentError, match="numbers ≥ 1"):
+    with pytest.raises(ArgumentError, match="sizes ≥ 1"):
         TabM(5, [], **options)
