@@ -2,6 +2,7 @@
 
 from fairlightning.convex.constraints import LogitBounds, LogitParity
 from fairlightning.convex.estimator import FairLinearClassifier
+from fairlightning.convex.limit import LimitLine, limit_line
 from fairlightning.convex.linear import LinearBatch, LinearResult, fit_linear
 from fairlightning.convex.projection import FairProjection
 from fairlightning.convex.reweighing import reweigh
@@ -10,11 +11,13 @@ from fairlightning.convex.thresholds import adjusted_thresholds
 __all__ = [
     "FairLinearClassifier",
     "FairProjection",
+    "LimitLine",
     "LinearBatch",
     "LinearResult",
     "LogitBounds",
     "LogitParity",
     "adjusted_thresholds",
     "fit_linear",
+    "limit_line",
     "reweigh",
 ]

@@ -16,11 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fairlightning.convex.roc import Array, cuts_between, finite_scores
 from fairlightning.exceptions import ArgumentError, check_choice
-from fairlightning.functional.rows import check_column, check_target, check_weight
+from fairlightning.functional.rows import check_target, check_weight
 from fairlightning.groups import GroupSpec
 
-Array = NDArray[np.float64]
 Aim = Literal["accuracy", "balanced_accuracy"]
 _AIMS = ("accuracy", "balanced_accuracy")
 _ROUNDING = 1e-12
@@ -191,14 +191,7 @@ class _Rows:
     @classmethod
     def of(cls, scores: Tensor, target: Tensor, weight: Tensor | None, aim: str) -> _Rows:
         rows = len(target)
-        score = check_column("scores", scores.detach(), rows).double().cpu().numpy()
-        if not rows or not np.isfinite(score).all():
-            raise ArgumentError.of(
-                "scores",
-                found="no rows, or scores that are not finite",
-                expected="a finite score for each of some rows",
-                mend="pass the scores of the validation rows",
-            )
+        score = finite_scores(scores, rows)
         positive = check_target(target, rows).cpu().numpy()
         mass = np.ones(rows)
         if weight is not None:
@@ -226,20 +219,10 @@ class _Rows:
         hits = np.append(0.0, np.cumsum(np.where(positive, mass, 0.0))[index])
         total = float(hits[-1])
         rate = hits / max(total, 1e-300)
-        return _Curve(score[index], _cuts(score[index]), aim, rate, total, len(score))
+        return _Curve(score[index], cuts_between(score[index]), aim, rate, total, len(score))
 
     def value(self, threshold: Array) -> float:
         return float(self.gain[(self.score >= threshold) == self.positive].sum() / self.scale)
-
-
-def _cuts(score: Array) -> Array:
-    """Thresholds that part falling scores: above the first, between two, and at the last."""
-    if not len(score):
-        return np.array([np.inf])
-    middle = score[1:] + (score[:-1] - score[1:]) / 2
-    # Between neighbouring floats there is nothing: the upper one parts them.
-    middle = np.where(middle > score[1:], middle, score[:-1])
-    return np.concatenate([[np.nextafter(score[0], np.inf)], middle, score[-1:]])
 
 
 def _best_window(curves: Sequence[_Curve], epsilon: float) -> list[int]:

@@ -28,7 +28,11 @@ def write_metrics(path: str | Path, records: Iterable[Record]) -> None:
     """
     lines = [json.dumps(r._asdict(), ensure_ascii=False, allow_nan=False) for r in records]
     text = ",\n".join(lines)
-    Path(path).write_text(f'{{"schema": {SCHEMA}, "records": [\n{text}\n]}}\n', encoding="utf-8")
+    path = Path(path)
+    # All or nothing: a run whose metrics.json is there is finished.
+    draft = path.with_name(f".{path.name}")
+    draft.write_text(f'{{"schema": {SCHEMA}, "records": [\n{text}\n]}}\n', encoding="utf-8")
+    draft.replace(path)
 
 
 def read_metrics(path: str | Path) -> list[Record]:

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from hydra.utils import instantiate
+from hydra import compose, initialize_config_dir
+from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
 from fairlightning.cli.build import build_data, build_module, build_trainer, conf_dir
@@ -24,6 +25,7 @@ def test_every_group_is_tested_here():
         "combination",
         "dataset",
         "experiment",
+        "hydra",
         "logger",
         "method",
         "model",
@@ -113,10 +115,21 @@ def test_dataset(composed, name):
 
 @each("experiment")
 def test_experiment_runs_one_epoch(name, tmp_path):
-    from hydra import compose, initialize_config_dir
-
     overrides = [f"experiment={name}", f"run_dir={tmp_path}", "logger=none"]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         config = compose("train", overrides=[*overrides, "trainer.max_epochs=1"])
     config.trainer.enable_progress_bar = False
     assert train(config)
+
+
+@pytest.mark.parametrize(
+    "choice", [f"{file.parent.name}={file.stem}" for file in conf_dir().glob("hydra/*/*.yaml")]
+)
+def test_launchers_and_sweepers_have_what_their_plugins_know(choice):
+    """Their plugins bring a schema, against which Hydra checks the files."""
+    plugin = {"slurm": "submitit_launcher", "ray_local": "ray_launcher", "pareto": "optuna_sweeper"}
+    pytest.importorskip(f"hydra_plugins.hydra_{plugin[choice.partition('=')[2]]}")
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = compose("train", overrides=[f"hydra/{choice}"], return_hydra_config=True)
+    part = config.hydra[choice.partition("=")[0]]
+    assert get_class(part._target_).__module__.startswith("hydra_plugins.")
