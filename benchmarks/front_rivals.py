@@ -111,8 +111,8 @@ def by_hand(
         stacked.train()
         loader.set_epoch(epoch)
         for batch in loader:
-            logits, _, members = stacked(batch.inputs)
-            total = cross_entropy(members, batch.target).mean(-1).sum()
+            logits, _, *members = stacked(batch.inputs)
+            total = cross_entropy(members[0] if members else logits, batch.target).mean(-1).sum()
             for strength, each in zip(strengths, logits, strict=True):
                 if strength:
                     total = total + strength * penalty(each, batch.target, batch.sensitive[:, 0])
