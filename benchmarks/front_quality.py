@@ -10,7 +10,7 @@ Ours is one `FrontModule`: 16 networks with a parity penalty, and every model of
 other beats on validation (`ParetoCheckpoint`). Only these are looked at on test, once.
 
     python benchmarks/front_quality.py [--seeds 0 1 2] [--criteria demographic_parity ...]
-                                       [--ensemble 1] [--full]
+                                       [--ensemble 1] [--full [--rivals fairret ...]]
 
 The network is an MLP 64-64 with piecewise-linear numeric embeddings; `--ensemble M` makes each of
 the 16 a deep ensemble of M of them, at M times the cost.
@@ -58,6 +58,7 @@ STRENGTHS = {
 }
 FIGURES = {"demographic_parity": "area", "equal_opportunity": "area_equal_opportunity"}
 AIMS = {"demographic_parity": 1.13, "equal_opportunity": 1.08}
+NAMES = ("gap_penalty", "fairret", "sequential", "gradient_logistic", "gradient_boosted")
 EPOCHS = 23  # 598 steps of 1,024 rows
 LEARNING_RATE = 4e-3
 DECAY = 1e-4
@@ -230,12 +231,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--criteria", nargs="+", choices=list(FIGURES), default=list(FIGURES))
     parser.add_argument("--full", action="store_true", help="measure the rivals anew, too")
+    parser.add_argument("--rivals", nargs="+", choices=NAMES, default=NAMES, help="which of them")
     parser.add_argument("--ensemble", type=int, default=1, help="networks in each of the 16")
     options = parser.parse_args()
     if options.full:
         from front_rivals import measure
 
-        measure(options.criteria, options.seeds, RIVALS)
+        measure(options.criteria, options.seeds, options.rivals, RIVALS)
     rivals = json.loads(RIVALS.read_text()) if RIVALS.exists() else {}
     figures = {}
     found = trained(options.criteria, options.seeds, options.ensemble)

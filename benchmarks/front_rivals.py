@@ -15,8 +15,10 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from copy import deepcopy
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -195,9 +197,6 @@ def figures_of(data: TabularDataModule, name: str, criterion: str, seed: int) ->
     return {name: gradient(data, criterion, estimator)}
 
 
-NAMES = ("gap_penalty", "fairret", "sequential", "gradient_logistic", "gradient_boosted")
-
-
 def measured(job: tuple[str, str, int]) -> dict[str, Area]:
     """Areas of one rival, or of two that the same trainings give."""
     name, criterion, seed = job
@@ -208,17 +207,15 @@ def measured(job: tuple[str, str, int]) -> dict[str, Area]:
     return {key: area(points[:, 0], points[:, 1], worst) for key, points in found.items()}
 
 
-def measure(
-    criteria: list[str], seeds: list[int], path: Path, names: tuple[str, ...] = NAMES
-) -> None:
-    """Measure rivals and write each result into the file as soon as it is there."""
-    results: dict[str, dict[str, dict[str, Area]]] = (
-        json.loads(path.read_text()) if path.exists() else {}
-    )
-    for name in names:
-        for criterion in criteria:
-            for seed in seeds:
-                for key, found in measured((name, criterion, seed)).items():
-                    print(f"{criterion} {key}, seed {seed}: {found.test:.3f}", flush=True)
-                    results.setdefault(criterion, {}).setdefault(key, {})[str(seed)] = found
-                path.write_text(json.dumps(results, indent=1) + "\n")
+def measure(criteria: list[str], seeds: list[int], names: list[str], path: Path) -> None:
+    """Measure rivals, two at a time; write each result into the file as soon as it is there."""
+    results: dict[str, dict[str, dict[str, Area]]] = {}
+    if path.exists():
+        results = json.loads(path.read_text())
+    jobs = [(name, criterion, seed) for name in names for criterion in criteria for seed in seeds]
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        for (_, criterion, seed), found in zip(jobs, pool.map(measured, jobs), strict=True):
+            for key, result in found.items():
+                print(f"{criterion} {key}, seed {seed}: {result.test:.3f}", flush=True)
+                results.setdefault(criterion, {}).setdefault(key, {})[str(seed)] = result
+            path.write_text(json.dumps(results, indent=1) + "\n")
