@@ -67,11 +67,15 @@ Costs = NDArray[np.float64]
 
 
 class Area(NamedTuple):
-    """Share of the window that a front covers on test, on validation, and its number of models."""
+    """Share of the window that a front covers on test, on validation, and its number of models.
+
+    `gap` is the width of the window, the plain MLP's gap on test.
+    """
 
     test: float
     validation: float
     models: int
+    gap: float
 
 
 def table(seed: int) -> TabularDataModule:
@@ -126,7 +130,7 @@ def area(validation: Costs, test: Costs, worst: Costs) -> Area:
     kept = nondominated(validation)
     whole = POINTS * worst[1]
     shares = (hypervolume(part[kept], worst) / whole for part in (test, validation))
-    return Area(*shares, models=int(kept.sum()))
+    return Area(*shares, models=int(kept.sum()), gap=float(worst[1]))
 
 
 def network(data: TabularDataModule, seed: int, ensemble: int = 1) -> nn.Module:
@@ -222,7 +226,11 @@ def trained(
         results = pool.map(ours, *zip(*jobs, strict=True), [ensemble] * len(jobs))
         for (criterion, seed), (result, seconds) in zip(jobs, results, strict=True):
             found[criterion].append((result, seconds))
-            print(f"{criterion}, seed {seed}: {result.test:.3f}, {seconds:.0f} s", flush=True)
+            print(
+                f"{criterion}, seed {seed}: {result.test:.3f} of a window {result.gap:.3f} wide, "
+                f"{result.validation:.3f} on validation, {seconds:.0f} s",
+                flush=True,
+            )
     return found
 
 
