@@ -256,9 +256,11 @@ def main() -> None:
         note = f", {seconds:.0f} s a front, aim above {AIMS[criterion]}"
         figures[FIGURES[criterion]] = show("front", [r[0] for r in results], note)
         for name, by_seed in rivals.get(criterion, {}).items():
-            areas = [Area(*by_seed[str(s)]) for s in options.seeds if str(s) in by_seed]
-            if areas:
-                figures[f"{FIGURES[criterion]}_{name}"] = show(name, areas)
+            there = [seed for seed in options.seeds if str(seed) in by_seed]
+            if there:
+                areas = [Area(*by_seed[str(seed)]) for seed in there]
+                note = "" if there == options.seeds else f"; of seeds {there} alone"
+                figures[f"{FIGURES[criterion]}_{name}"] = show(name, areas, note)
     print(json.dumps(figures))
 
 
