@@ -30,7 +30,8 @@ class PiecewiseLinear(nn.Module):
     Args:
         numeric: Number of numeric columns `D` ≥ 1.
         width: Features `E` ≥ 1 of each column's vector.
-        bins: Number of bins ≥ 2 of each column. Where a column has fewer distinct quantiles, the
+        bins: Number of bins ≥ 2 of each column. Where a column has fewer distinct quantiles, its
+            most frequent other values become edges too; where it has fewer distinct values, the
             widest bins are split into equal parts.
 
     Raises:
@@ -200,7 +201,13 @@ def _piecewise(edges: list[np.ndarray[Any, Any]], width: int) -> PiecewiseLinear
 def _edges(column: np.ndarray[Any, Any], bins: int) -> np.ndarray[Any, Any]:
     """Return `bins + 1` increasing edges for `(N,)` numbers."""
     quantiles = np.quantile(column, np.linspace(0, 1, bins + 1)).astype(np.float32)
-    edges = np.unique(quantiles).astype(np.float64)
+    edges = np.unique(quantiles)
+    # Quantiles coincide where one value fills several bins (a column that is mostly 0). Bins that
+    # this leaves over go to values that many rows share: what they mean is known best.
+    values, rows = np.unique(column.astype(np.float32), return_counts=True)
+    new = ~np.isin(values, edges)
+    frequent = values[new][np.argsort(-rows[new], kind="stable")]
+    edges = np.union1d(edges, frequent[: bins + 1 - len(edges)]).astype(np.float64)
     if len(edges) == 1:  # a constant column
         edges = edges[0] + np.array([-0.5, 0.5])
     widths = np.diff(edges)

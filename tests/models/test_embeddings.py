@@ -32,6 +32,19 @@ def test_a_column_of_few_values_keeps_a_knot_at_each():
     assert coded.round().sum(1).tolist() == [0, 1, 7]
 
 
+def test_bins_that_coinciding_quantiles_leave_over_go_to_frequent_values():
+    # Like a capital gain: nine rows of ten are 0, some amounts are shared by many, most by none.
+    shared = np.repeat([3.0, 3.5, 4.0], 30)
+    column = np.concatenate([np.zeros(900), shared, np.linspace(5, 40, 10)])
+    embedding = PiecewiseLinear(1, bins=8)
+    embedding.prepare((torch.from_numpy(column)[:, None].float(), torch.empty(1000, 0)))
+    coded = codes(embedding, torch.tensor([[0.0], [3.0], [3.5], [4.0], [40.0]]))[:, 0]
+    torch.testing.assert_close(coded, coded.round())
+    filled = coded.round().sum(1)
+    assert filled[0] == 0 and filled[-1] == 8
+    assert (filled.diff() > 0).all()
+
+
 def test_a_constant_column_is_no_obstacle():
     numeric = torch.stack([torch.full((50,), 3.0), torch.randn(50)], 1)
     network = MLP(2, [], embedding="piecewise_linear")
