@@ -79,8 +79,9 @@ def together(data: TabularDataModule, epochs: int) -> list[nn.Module]:
 
 
 def conditioned(data: TabularDataModule, epochs: int) -> list[nn.Module]:
+    monitored = STRENGTHS[1::2]
     module = ConditionedModule(
-        network(data), data.groups, highest=STRENGTHS[-1], objectives=penalty(data)
+        network(data), data.groups, strength=monitored, objectives=penalty(data)
     )
     fit(module, data, epochs, FrontMonitor(stages=["val"]))
     return [module.export_at(strength) for strength in STRENGTHS]

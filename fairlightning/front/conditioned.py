@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import partial
-from math import expm1, isfinite, log1p
+from math import expm1, inf, log1p
 from typing import Any, NamedTuple
 
 import torch
@@ -56,7 +56,7 @@ class StrengthRange(NamedTuple):
                 "strength",
                 found=strength,
                 expected=f"a λ of the range that was trained, 0 to {self.highest}",
-                mend="train with a larger `highest`",
+                mend="train with a larger one in `strength`",
             )
         return log1p(strength / self.bend) / log1p(self.highest / self.bend)
 
@@ -155,7 +155,7 @@ class Conditioned(nn.Module):
 
 
 class ConditionedModule(FrontModule):
-    """Train one network that gives the model of any λ in [0, highest].
+    """Train one network that gives the model of any λ up to the largest.
 
     The weights are a line W0 + t·W1, where t is λ on a scale that holds 0 and is logarithmic
     above `bend` (`StrengthRange`). Each training step takes one t, and weighs the objectives by its
@@ -164,15 +164,14 @@ class ConditionedModule(FrontModule):
     covers the line evenly however many steps there are; they depend on the number of steps alone,
     which is part of the checkpoint and the same on all ranks.
 
-    Validation, test and `predict_step` evaluate `grid` values of λ, even on that scale. They are
-    the members of the front that `FrontMonitor` and `LambdaRamp` see. In training there is one.
+    Validation, test and `predict_step` evaluate the K values of `strength`, the members of the
+    front that `FrontMonitor`, `ParetoCheckpoint` and `LambdaRamp` see. In training there is one.
 
     Args:
         network: Maps `inputs` to `(logits, representation)` of shapes `(N, 1)` and `(N, H)`.
         groups: The sensitive attributes.
-        highest: Largest λ, greater than 0.
-        bend: λ above which the scale is logarithmic; a thirtieth of `highest` if None.
-        grid: Number of λ that are evaluated, at least 2.
+        strength: The K ≥ 1 λ that are evaluated, each 0 or more. Trained is all up to the largest.
+        bend: λ above which the scale is logarithmic; a thirtieth of the largest if None.
         objectives: Objectives by name. They are copied; the head of an adversary lies on a line of
             its own, so that it, too, knows λ.
         combination: How terms become one loss; a weighted sum if None.
@@ -182,7 +181,7 @@ class ConditionedModule(FrontModule):
         ArgumentError: On values out of range, or for a layer, objective or combination that does
             not work with a λ that changes from step to step, by name.
 
-    Shapes: in evaluation logits `(grid, N, 1)` and losses `(grid,)`; in training 1 for `grid`.
+    Shapes: in evaluation logits `(K, N, 1)` and losses `(K,)`; in training 1 for K.
     """
 
     network: Conditioned  # type: ignore[assignment]
@@ -193,15 +192,15 @@ class ConditionedModule(FrontModule):
         network: nn.Module,
         groups: GroupSpec | Mapping[str, Any],
         *,
-        highest: float,
+        strength: Sequence[float],
         bend: float | None = None,
-        grid: int = 8,
         objectives: Mapping[str, Objective] | None = None,
         combination: Combination | None = None,
         **options: Any,
     ) -> None:
-        scale = _checked_range(highest, bend, grid)
-        positions = [k / (grid - 1) for k in range(grid)]
+        strength = tuple(map(float, strength))
+        scale = _checked_range(strength, bend)
+        positions = [scale.position(each) for each in strength]
         head = partial(Conditioned, positions=positions, shared=False)
         options.setdefault("optimizer", fused_adamw)
         # Past FrontModule's own, which makes K networks.
@@ -213,7 +212,7 @@ class ConditionedModule(FrontModule):
                 name: with_parts(name, objective, head)
                 for name, objective in (objectives or {}).items()
             },
-            strength=tuple(scale.strength(position) for position in positions),
+            strength=strength,
             combination=combination,
             **options,
         )
@@ -266,8 +265,8 @@ class ConditionedModule(FrontModule):
             for line in lines:
                 line.at = position
             for name, objective in fairness.items():
-                # The last member's is the λ of `highest` with the factor of the ramp.
-                objective.weight = weights[name][-1:] * share.to(objective.weight.dtype)
+                # That of the largest λ, with the factor of the ramp.
+                objective.weight = weights[name].amax(-1, True) * share.to(objective.weight.dtype)
             fairness.members = 1
             yield
         finally:
@@ -285,15 +284,18 @@ class ConditionedModule(FrontModule):
         FairModule.configure_gradient_clipping(self, *arguments, **options)
 
 
-def _checked_range(highest: float, bend: float | None, grid: int) -> StrengthRange:
-    bend = highest / 30 if bend is None else bend
-    for name, value in (("highest", highest), ("bend", bend)):
-        if not (value > 0 and isfinite(value)):
-            raise ArgumentError.of(
-                name, found=value, expected="a finite λ greater than 0", mend=f"pass {name}=3.0"
-            )
-    if grid < 2:
+def _checked_range(strength: Sequence[float], bend: float | None) -> StrengthRange:
+    highest = max(strength, default=0.0)
+    if not (min(strength, default=0.0) >= 0 < highest < inf):
         raise ArgumentError.of(
-            "grid", found=grid, expected="at least 2, for both ends", mend="pass grid=8"
+            "strength",
+            found=list(strength),
+            expected="finite λ of 0 or more, one of them greater than 0",
+            mend="pass strength=[0.0, 0.3, 1.0, 3.0]",
         )
-    return StrengthRange(float(highest), float(bend))
+    bend = highest / 30 if bend is None else bend
+    if not 0 < bend < inf:
+        raise ArgumentError.of(
+            "bend", found=bend, expected="a finite λ greater than 0", mend="pass bend=0.1"
+        )
+    return StrengthRange(highest, float(bend))
