@@ -114,7 +114,7 @@ def test_the_default_grid_and_the_first_attribute(composed):
     [
         ("method=constrained", "'constrained': found RateConstraint"),
         ("method=erm", "one without an objective"),
-        ("combination=smooth_chebyshev", "SmoothChebyshev"),
+        ("combination=upgrad", "GradientAggregation"),
         ("method.strength=2", "each member has a strength of its own"),
         ("strengths=[0,0]", "none twice"),
         ("strengths=[0,-1]", "each 0 or more"),
