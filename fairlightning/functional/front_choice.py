@@ -80,6 +80,54 @@ def best_weighted(costs: ArrayLike, weights: Sequence[float]) -> int:
     return int(rows[np.argmin(costs[rows] @ found)])
 
 
+def lexicographic(
+    costs: ArrayLike, order: Sequence[int], tolerance: float | Sequence[float] = 0.0
+) -> int:
+    """Row that is best in the first criterion and, of those nearly as good, in the next, and so on.
+
+    At each criterion the rows stay whose cost is within its tolerance of the best that is left
+    (lexicographic method with relaxation, Waltz 1967). The answer is never dominated.
+
+    Args:
+        costs: `(M, J)`.
+        order: Columns, the most important first; those not named have no say.
+        tolerance: Allowed loss, in the units of the criterion and at least 0: one number for each
+            of `order` but the last, or one for all of these.
+
+    Raises:
+        ArgumentError: If `order` names no column, one that does not exist or one twice; or if
+            tolerances are negative or of another number.
+
+    >>> lexicographic([[0.15, 0.2], [0.16, 0.05], [0.2, 0.01]], [0, 1], 0.02)
+    1
+    """
+    costs = checked_costs(costs)
+    columns = list(order)
+    if not columns or len({*columns} & {*range(costs.shape[1])}) != len(columns):
+        raise ArgumentError.of(
+            "order",
+            found=columns,
+            expected=f"different columns from 0 to {costs.shape[1] - 1}, at least one",
+            mend="name the columns of costs, the most important first",
+        )
+    stages = len(columns) - 1
+    given = np.asarray(tolerance, dtype=np.float64)
+    if given.shape not in ((), (stages,)) or not (given >= 0).all():
+        raise ArgumentError.of(
+            "tolerance",
+            found=given.tolist(),
+            expected=f"a number of at least 0, or {stages} of them",
+            mend="pass one for each of order but the last",
+        )
+    rows = np.flatnonzero(nondominated(costs))
+    for column, allowed in zip(columns[:-1], np.broadcast_to(given, stages), strict=True):
+        left = costs[rows, column]
+        rows = rows[left <= left.min() + allowed]
+    # Ties in the last criterion go back to the first, which a tolerance may have left open.
+    keys = [costs[rows, column] for column in (columns[-1], *columns[:-1])]
+    return int(rows[np.lexsort(keys[::-1])[0]])
+
+
 def closest_to_ideal(costs: ArrayLike) -> int:
     """Row nearest to the ideal point, the best of each criterion over the front.
 

@@ -21,6 +21,7 @@ from fairlightning.functional.front_choice import (
     best_within,
     closest_to_ideal,
     knee,
+    lexicographic,
 )
 from fairlightning.functional.pareto import (
     bounded_front,
@@ -264,3 +265,41 @@ def test_code_of_the_page_says_what_it_does():
     exec(block, names)
     assert nondominated(names["costs"]).tolist() == [True, True, True, False]
     assert best_within(names["costs"], 0.10) == 1
+
+
+def test_lexicographic_without_tolerance_is_the_order_of_tuples():
+    # Few values, so that first criteria often tie.
+    costs = np.random.default_rng(0).integers(0, 3, (40, 3)).astype(float)
+    for order in ([0, 1, 2], [2, 0, 1], [1, 2, 0]):
+        best = min(tuple(row[order]) for row in costs)
+        assert tuple(costs[lexicographic(costs, order)][order]) == best
+
+
+@pytest.mark.parametrize("allowed", [0.0, 0.05, 0.5, 2.0])
+def test_lexicographic_with_tolerance_is_the_second_criterion_under_a_bound(allowed):
+    costs = np.random.default_rng(1).random((40, 2))
+    bound = costs[:, 0].min() + allowed
+    assert lexicographic(costs, [0, 1], allowed) == best_within(costs, bound, minimise=1, bounded=0)
+
+
+def test_lexicographic_takes_a_tolerance_for_each_stage():
+    costs = [[0.0, 5.0, 9.0], [1.0, 2.0, 5.0], [1.0, 3.0, 1.0], [2.0, 0.0, 0.0]]
+    assert lexicographic(costs, [0, 1, 2], [1.0, 0.0]) == 1
+    assert lexicographic(costs, [0, 1, 2], [1.0, 1.0]) == 2
+    assert lexicographic(costs, [0, 1, 2], [2.0, 0.0]) == 3
+
+
+@pytest.mark.parametrize(
+    ("order", "tolerance", "named"),
+    [
+        ([], 0.0, "order"),
+        ([0, 0], 0.0, "order"),
+        ([0, 2], 0.0, "order"),
+        ([-1], 0.0, "order"),
+        ([0, 1], -0.1, "tolerance"),
+        ([0, 1], [0.1, 0.1], "tolerance"),
+    ],
+)
+def test_lexicographic_refuses_by_name(order, tolerance, named):
+    with pytest.raises(ArgumentError, match=named):
+        lexicographic([[0.1, 0.2], [0.2, 0.1]], order, tolerance)
