@@ -1,10 +1,15 @@
+import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
 
 import lightning as L
 import torch
 from torch import nn
 
+from fairlightning.cli import main
 from fairlightning.data import Batch, BatchLoader
 from fairlightning.mixins import AdversarialMixin, ParityMixin
 
@@ -99,12 +104,26 @@ def small_table(path):
     ]
 
 
-def command(*arguments, **options):
-    """Run `fairlightning` as a user does."""
+def process(*arguments, **options):
+    """Run `fairlightning` as a user does, in a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "fairlightning", *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         **options,
     )
+
+
+def command(*arguments, cwd):
+    """What `process` returns, without the seconds that a new process takes to import."""
+    out, err, before = StringIO(), StringIO(), Path.cwd()
+    os.chdir(cwd)
+    try:
+        with redirect_stdout(out), redirect_stderr(err):
+            code = main(list(map(str, arguments)))
+    except SystemExit as end:
+        code = end.code or 0
+    finally:
+        os.chdir(before)
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())

@@ -99,7 +99,7 @@ class RateConstraint(Constraint):
         margin: float = 0.0,
         multipliers: Multipliers | None = None,
         memory: float | None = 10_000,
-        temperature: float = 1.0,
+        temperature: float = 0.5,
         threshold: float = 0.5,
         weight: float = 1.0,
     ) -> None:
@@ -244,7 +244,7 @@ def _check_numbers(memory: float | None, temperature: float, threshold: float) -
         )
     if not temperature > 0:
         raise ArgumentError.of(
-            "temperature", found=temperature, expected="above 0", mend="pass temperature=1.0"
+            "temperature", found=temperature, expected="above 0", mend="pass temperature=0.5"
         )
     if not 0 < threshold < 1:
         raise ArgumentError.of(

@@ -1,7 +1,7 @@
 """A sweep over λ, as it is started from the command line and read by TensorBoard."""
 
 import pytest
-from helpers import command, small_table
+from helpers import process, small_table
 from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
@@ -34,7 +34,7 @@ def hyperparameters(folder):
 def test_two_jobs_with_a_launcher(plugin, launcher, table, tmp_path):
     pytest.importorskip(f"hydra_plugins.{plugin}")
     name, *options = launcher
-    done = command(
+    done = process(
         "train",
         "-m",
         f"hydra/launcher={name}",
@@ -79,7 +79,7 @@ def test_optuna_searches_a_front_and_goes_on(table, tmp_path, monkeypatch):
 
 def test_five_strengths_with_the_joblib_launcher_line_up_in_tensorboard(table, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    done = command(
+    done = process(
         "train",
         "-m",
         "hydra/launcher=joblib",

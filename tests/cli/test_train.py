@@ -4,7 +4,7 @@ from importlib.metadata import version
 import pandas as pd
 import pytest
 import torch
-from helpers import command, small_table
+from helpers import command, process, small_table
 from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
@@ -153,7 +153,7 @@ def test_multirun_sweeps_lambda_from_the_command_line(table, tmp_path):
 
 
 def test_two_processes_train_one_model_and_write_one_folder(table, tmp_path):
-    done = command(
+    done = process(
         "train",
         "method=[adversarial,parity]",
         "trainer=ddp",
