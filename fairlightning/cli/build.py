@@ -13,7 +13,7 @@ from torch import nn
 
 from fairlightning.data import TabularDataModule
 from fairlightning.exceptions import ArgumentError, DataError, SetupError, check_choice
-from fairlightning.front import FrontModule
+from fairlightning.front import ConditionedModule, FrontModule
 from fairlightning.models import Linear, prepare
 from fairlightning.module import FairModule
 
@@ -72,6 +72,8 @@ def build_module(config: DictConfig, data: TabularDataModule) -> FairModule:
 def build_front(config: DictConfig, data: TabularDataModule) -> FrontModule:
     """Make a module of several models trained together, one for each of `config.strengths`.
 
+    With `config.conditioned` it is one network that gives the model of each.
+
     Raises:
         ArgumentError: If the method has no λ, or something in it works for one model alone.
     """
@@ -84,7 +86,13 @@ def build_front(config: DictConfig, data: TabularDataModule) -> FrontModule:
             expected="one whose λ the members differ in",
             mend="pass method=parity or method=adversarial; λ = 0 is the plain model",
         )
-    return FrontModule(network, data.groups, **{**parts, "strength": list(config.strengths)})
+    strengths = list(config.strengths)
+    if config.conditioned:
+        del parts["strength"]
+        return ConditionedModule(
+            network, data.groups, highest=max(strengths), grid=strengths, **parts
+        )
+    return FrontModule(network, data.groups, **{**parts, "strength": strengths})
 
 
 def build_network(config: DictConfig, data: TabularDataModule) -> nn.Module:
