@@ -176,8 +176,8 @@ def test_gap_falls_with_strength_on_adult(tmp_path):
     trainer = quiet_trainer(tmp_path, callbacks=[LambdaRamp(), monitor, keeper])
     trainer.fit(made, datamodule=data)
     found = [trainer.callback_metrics[f"{gap}/member={k}"].item() for k in range(2)]
-    assert found[0] > 0.12
-    assert found[-1] < found[0] / 2
+    assert found[0] > 0.08
+    assert found[-1] < 0.6 * found[0]
     assert trainer.callback_metrics["val/accuracy/member=0"] > 0.83
     newest = [kept for kept in keeper.kept if kept.epoch == 1]
     assert newest
