@@ -74,6 +74,8 @@ def build_front(config: DictConfig, data: TabularDataModule) -> FrontModule:
 
     They are trained together, or, if `config.conditioned`, read off one network that takes λ.
 
+    With `config.conditioned` it is one network that gives the model of each.
+
     Raises:
         ArgumentError: If the method has no λ, or something in it works for one model alone.
     """
@@ -86,8 +88,13 @@ def build_front(config: DictConfig, data: TabularDataModule) -> FrontModule:
             expected="one whose λ the members differ in",
             mend="pass method=parity or method=adversarial; λ = 0 is the plain model",
         )
-    kind = ConditionedModule if config.conditioned else FrontModule
-    return kind(network, data.groups, **{**parts, "strength": list(config.strengths)})
+    strengths = list(config.strengths)
+    if config.conditioned:
+        del parts["strength"]
+        return ConditionedModule(
+            network, data.groups, highest=max(strengths), grid=strengths, **parts
+        )
+    return FrontModule(network, data.groups, **{**parts, "strength": strengths})
 
 
 def build_network(config: DictConfig, data: TabularDataModule) -> nn.Module:

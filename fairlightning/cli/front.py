@@ -111,8 +111,8 @@ def kept_members(
 ) -> tuple[list[Member], Member | None]:
     """Members that were kept during training, else those of the last epoch; and the plain one.
 
-    The plain one is the member of λ = 0 after the last epoch, what a training without fairness
-    gives.
+    The plain one is the member of λ = 0 after the last epoch: what a training without fairness
+    gives, or, conditioned on λ, nearly so.
     """
     keeper = next((c for c in trainer.callbacks if isinstance(c, ParetoCheckpoint)), None)  # type: ignore[attr-defined]
     members = []

@@ -77,6 +77,27 @@ def test_without_pareto_checkpoint_the_members_of_the_last_epoch_are_the_front(c
     assert made.baseline_id == names[0]
 
 
+def test_one_network_conditioned_on_every_strength(configured, tmp_path):
+    made = front(configured("conditioned=true", "~callbacks.pareto", "trainer.max_epochs=6"))
+    assert [point.settings["strength"] for point in made.points] == [0.0, 1.0, 4.0]
+    checkpoint = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    state = checkpoint["state_dict"]
+    for point, position in zip(made.points, (0.0, None, 1.0), strict=True):
+        module, _ = load_run(tmp_path / "run", point.id)
+        assert type(module) is FairModule
+        if position is not None:  # on the line, its ends are known without its scale
+            for name, weight in module.network.state_dict().items():
+                start, slope = (state[f"network.{part}.{name}"] for part in ("start", "slope"))
+                assert torch.allclose(weight, start + position * slope, atol=1e-6), name
+
+
+def test_a_conditioned_front_keeps_the_best_of_all_epochs(configured, tmp_path):
+    made = front(configured("conditioned=true", "method=[parity,adversarial]"))
+    kept = {path.stem for path in (tmp_path / "run" / "members").glob("*.pt")}
+    assert {point.id for point in made.points} == kept
+    assert made.baseline.settings == {"strength": 0.0}
+
+
 def test_a_killed_front_resumes_to_the_same_models(configured, tmp_path):
     options = ("method=adversarial", "model.dropout=0.2")
     whole = front(configured(*options))
