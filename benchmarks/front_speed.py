@@ -26,7 +26,6 @@ from typing import TypeVar
 import lightning as L
 import pandas as pd
 import torch
-from front_quality import POINTS, Costs, area, costs, decisions
 from torch import nn
 from torch.nn import functional as F
 
@@ -46,11 +45,9 @@ Made = TypeVar("Made")
 
 KINDS = ("together", "conditioned", "sequential", "one")
 STRENGTHS = tuple(0.05 * 1.35**k for k in range(16))
-Made = TypeVar("Made")
 AIMS = {
     "front_vs_sequential": "at most 0.167",
     "front_vs_one_training": "about 2.7",
-    "conditioned_vs_one_training": "at most 1.5",
     "front_vs_sequential_1024": "at most 0.4",
     "conditioned_vs_one_training": "at most 1.5",
     "conditioned_vs_one_training_1024": "at most 1.5",
@@ -84,15 +81,6 @@ def together(data: TabularDataModule, epochs: int) -> list[nn.Module]:
     front = FrontModule(network(data), data.groups, strength=STRENGTHS, objectives=penalty(data))
     fit(front, data, epochs, FrontMonitor(stages=["val"]))
     return [front.export(k) for k in range(len(STRENGTHS))]
-
-
-def conditioned(data: TabularDataModule, epochs: int) -> list[nn.Module]:
-    monitored = STRENGTHS[1::2]
-    module = ConditionedModule(
-        network(data), data.groups, strength=monitored, objectives=penalty(data)
-    )
-    fit(module, data, epochs, FrontMonitor(stages=["val"]))
-    return [module.export_at(strength) for strength in STRENGTHS]
 
 
 def alone(data: TabularDataModule, epochs: int, strength: float) -> nn.Module:

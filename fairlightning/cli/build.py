@@ -70,9 +70,7 @@ def build_module(config: DictConfig, data: TabularDataModule) -> FairModule:
 
 
 def build_front(config: DictConfig, data: TabularDataModule) -> FrontModule:
-    """Make a module of several models, one for each of `config.strengths`.
-
-    They are trained together, or, if `config.conditioned`, read off one network that takes λ.
+    """Make a module of several models trained together, one for each of `config.strengths`.
 
     With `config.conditioned` it is one network that gives the model of each.
 

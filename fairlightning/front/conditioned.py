@@ -25,7 +25,7 @@ MARGIN = 0.1
 
 
 class ConditionedModule(FrontModule):
-    """Train one network that gives the model of any λ up to the largest.
+    """Train one network that gives the model of any λ in [0, highest].
 
     The weights are a line W0 + t·W1, where t is λ on a scale that holds 0 and is logarithmic
     above `bend` (`StrengthRange`). Each training step takes one t, and weighs the objectives by its
@@ -77,7 +77,7 @@ class ConditionedModule(FrontModule):
         network: nn.Module,
         groups: GroupSpec | Mapping[str, Any],
         *,
-        strength: Sequence[float],
+        highest: float,
         bend: float | None = None,
         grid: int | Sequence[float] = 4,
         objectives: Mapping[str, Objective] | None = None,

@@ -48,9 +48,8 @@ def test_what_a_front_leaves_behind(configured, tmp_path, capsys):
         assert tuple(own) == point.records
 
 
-@pytest.mark.parametrize("conditioned", [False, True])
-def test_members_are_plain_networks_that_load(configured, tmp_path, table, conditioned):
-    made = front(configured(f"conditioned={conditioned}"))
+def test_members_are_plain_networks_that_load(configured, tmp_path, table):
+    made = front(configured())
     run = tmp_path / "run"
     frame = read_predictions(run / "predictions.parquet")
     for point in made.points:

@@ -32,7 +32,7 @@ def module(**options):
         "adversary": Adversary(SPEC, in_features=8, weight=0.3),
         "complexity": ComplexityPenalty(SPEC),
     }
-    defaults = dict(strength=[0.0, 0.5, 3.0, 1.0], objectives=objectives)
+    defaults = dict(highest=3.0, grid=4, objectives=objectives)
     return ConditionedModule(Net(), SPEC, **(defaults | options))
 
 
@@ -51,75 +51,15 @@ def test_export_is_what_forward_gives():
         single = FairModule(Net(), SPEC).double().eval()
         single.network.load_state_dict(made.export_at(strength).state_dict())
         assert (single(inputs) - made(inputs)[k]).abs().max() < 1e-12
-    assert (made(inputs)[0] - made(inputs)[2]).abs().max() > 1e-4
+    assert (made(inputs)[0] - made(inputs)[-1]).abs().max() > 1e-4
 
 
 def test_runs_with_ramp_and_monitor(tmp_path):
     made = module()
-    gap = "val/fairness/demographic_parity_difference/sex"
-    kept = ParetoCheckpoint(tmp_path / "kept", {"val/accuracy": "max", gap: "min"}, from_start=True)
-    callbacks = [LambdaRamp(), FrontMonitor(), kept]
-    trainer = quiet_trainer(tmp_path, max_epochs=2, callbacks=callbacks)
+    trainer = quiet_trainer(tmp_path, max_epochs=2, callbacks=[LambdaRamp(), FrontMonitor()])
     trainer.fit(made, *loaders())
     assert "val/accuracy/member=3" in trainer.callback_metrics
     assert made.fairness.members == 4
-    # What is kept is a plain network.
-    Net().load_state_dict(torch.load(kept.kept[0].path, weights_only=True))
-
-
-def trained(folder, checkpoint=None, **options):
-    made = module()
-    last = ModelCheckpoint(folder, filename="{epoch}", save_top_k=-1)
-    trainer = quiet_trainer(
-        folder, max_epochs=3, enable_checkpointing=True, callbacks=[LambdaRamp(), last], **options
-    )
-    train, _ = loaders()
-    trainer.fit(made, train, ckpt_path=checkpoint)
-    return made.state_dict()
-
-
-def test_a_resumed_training_is_the_whole_one(tmp_path):
-    torch.manual_seed(5)
-    whole = trained(tmp_path / "whole")
-    assert int(whole["steps_drawn"]) == 3 * 8
-    resumed = trained(tmp_path / "resumed", tmp_path / "whole" / "epoch=0.ckpt")
-    for name, value in whole.items():
-        assert torch.equal(value, resumed[name]), name
-
-
-def test_two_ranks_train_the_network_of_one_process(tmp_path):
-    data = make_batch(256)
-    data = data._replace(inputs=(data.inputs[0].double(), data.inputs[1]))
-    found = []
-    for devices in (1, 2):
-        torch.manual_seed(5)
-        # SGD, since Adam turns rounding of small gradients into whole steps.
-        made = module(optimizer=torch.optim.SGD, learning_rate=0.1).double()
-        strategy = "auto" if devices == 1 else "ddp_fork"
-        trainer = quiet_trainer(tmp_path, devices=devices, strategy=strategy)
-        trainer.fit(made, BatchLoader(data, 64 // devices))
-        found.append(made.state_dict())
-    for name, value in found[0].items():
-        assert torch.allclose(found[1][name], value, atol=1e-8), name
-
-
-def test_the_gap_on_adult_falls_along_the_line(tmp_path):
-    data = adult(batch_size=256)
-    data.setup()
-    parity = {"parity": ParityPenalty(data.groups, attributes=["sex"])}
-    network = MLP(data.num_numeric, data.cardinalities)
-    made = ConditionedModule(network, data.groups, strength=[0.0, 3.0], objectives=parity)
-    trainer = quiet_trainer(tmp_path, max_epochs=2, callbacks=[LambdaRamp()])
-    trainer.fit(made, data.train_dataloader())
-    rows = data.batch("validation")
-    gaps = []
-    for strength in (0.0, 0.5, 3.0):
-        selected = (made.predict(rows.inputs, strength) > 0.5).double()
-        means = [selected[rows.sensitive[:, 0] == group].mean() for group in (0, 1)]
-        gaps.append((means[1] - means[0]).item())
-    assert gaps[0] > 0.05
-    assert gaps[2] < gaps[1] < gaps[0]
-    assert gaps[2] < gaps[0] / 2
 
 
 def test_a_step_is_that_of_one_model_with_its_weights_divided():
