@@ -3,6 +3,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from browser import chromium
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -21,3 +22,13 @@ def pytest_addoption(parser):
     parser.addoption(
         "--seed", type=int, default=0, help="of random numbers; tests must pass with any"
     )
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium, for `browser.open_offline`; skips where there is none.
+
+    Not of the whole session: while it is open, nothing else in the process may run an event loop.
+    """
+    with chromium() as opened:
+        yield opened

@@ -1,18 +1,25 @@
-"""The command line: `fairlightning train`, `evaluate`, `compare`."""
+"""The command line: `fairlightning train`, `front`, `collect`, `resume`, `evaluate`, `compare`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 from fairlightning.exceptions import FairlightningError
+
+COMMANDS = ("train", "front", "collect", "resume", "evaluate", "compare")
+"""Commands; each is `main` in a module of its name."""
 
 DESCRIPTION = """\
 Fairness-aware deep learning with PyTorch Lightning.
 
 commands:
   train      train a network with fairness in its loss     fairlightning train --help
+  front      many strengths of fairness in one training    fairlightning front --help
+  collect    runs and fronts as one front                  fairlightning collect --help
+  resume     go on with a run or a sweep that was killed   fairlightning resume --help
   evaluate   figures of anybody's predictions              fairlightning evaluate --help
   compare    what an intervention changed                  fairlightning compare --help
 """
@@ -34,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="fairlightning COMMAND ...",
     )
-    parser.add_argument("command", choices=["train", "evaluate", "compare"], help=argparse.SUPPRESS)
+    parser.add_argument("command", choices=COMMANDS, help=argparse.SUPPRESS)
     parser.add_argument("--version", action="version", version=_version())
     if not arguments:
         parser.print_help()
@@ -42,13 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = parser.parse_args(arguments[:1]).command
     try:
         # Imported here: each command pays for what it needs, and help comes at once.
-        if command == "train":
-            from fairlightning.cli.train import main as run
-        elif command == "evaluate":
-            from fairlightning.cli.evaluate import main as run
-        else:
-            from fairlightning.cli.compare import main as run
-        run(arguments[1:])
+        import_module(f"fairlightning.cli.{command}").main(arguments[1:])
     except FairlightningError as error:
         print(f"fairlightning {command}: {error}", file=sys.stderr)
         return 2

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from fairlightning.data import TabularDataModule
-from fairlightning.exceptions import ArgumentError, DataError, SetupError
+from fairlightning.exceptions import ArgumentError, DataError, SetupError, check_choice
+from fairlightning.front import FrontModule
 from fairlightning.models import Linear
 from fairlightning.module import FairModule
 
@@ -55,12 +58,7 @@ def build_module(config: DictConfig, data: TabularDataModule) -> FairModule:
         ArgumentError: If the configuration names attributes that the data does not have, or methods
             that do not go together.
     """
-    network = instantiate(
-        config.model,
-        numeric=data.num_numeric,
-        cardinalities=data.cardinalities,
-        _convert_="all",
-    )
+    network = build_network(config, data)
     if "convex" in config.method:
         _check_convex(config)
     if solved_convexly(config):
@@ -68,19 +66,50 @@ def build_module(config: DictConfig, data: TabularDataModule) -> FairModule:
             network, data.groups
         )
         return convex
+    return FairModule(network, data.groups, **_parts(config, data, network))
+
+
+def build_front(config: DictConfig, data: TabularDataModule) -> FrontModule:
+    """Make a module of several models trained together, one for each of `config.strengths`.
+
+    Raises:
+        ArgumentError: If the method has no λ, or something in it works for one model alone.
+    """
+    network = build_network(config, data)
+    parts = _parts(config, data, network)
+    if not parts["objectives"]:
+        raise ArgumentError.of(
+            "method",
+            found="one without an objective",
+            expected="one whose λ the members differ in",
+            mend="pass method=parity or method=adversarial; λ = 0 is the plain model",
+        )
+    return FrontModule(network, data.groups, **{**parts, "strength": list(config.strengths)})
+
+
+def build_network(config: DictConfig, data: TabularDataModule) -> nn.Module:
+    """Make the network for the columns of the data."""
+    network: nn.Module = instantiate(
+        config.model,
+        numeric=data.num_numeric,
+        cardinalities=data.cardinalities,
+        _convert_="all",
+    )
+    return network
+
+
+def _parts(config: DictConfig, data: TabularDataModule, network: nn.Module) -> dict[str, Any]:
+    """Keyword arguments of a `FairModule` beside network and groups."""
     objectives = {
         name: instantiate(node, _partial_=True, _convert_="all")(data.groups, network.sizes)
         for name, node in config.method.objectives.items()
     }
-    options = instantiate(config.optimizer, _convert_="all")
-    return FairModule(
-        network,
-        data.groups,
-        objectives=objectives,
-        strength=config.method.strength,
-        combination=instantiate(config.combination),
-        **options,
-    )
+    return {
+        "objectives": objectives,
+        "strength": config.method.strength,
+        "combination": instantiate(config.combination),
+        **instantiate(config.optimizer, _convert_="all"),
+    }
 
 
 def _check_convex(config: DictConfig) -> None:
@@ -116,26 +145,31 @@ def build_trainer(config: DictConfig) -> L.Trainer:
     return trainer
 
 
-def load_run(folder: str | Path) -> tuple[FairModule, TabularDataModule]:
-    """Bring back the model that a run chose, with the data that it was trained on.
+def load_run(folder: str | Path, model: str | None = None) -> tuple[FairModule, TabularDataModule]:
+    """Bring back a model of a run, with the data that it was trained on.
 
     Args:
-        folder: A run's folder, as `fairlightning train` writes it.
+        folder: A run's folder, as `fairlightning train` or `fairlightning front` writes it.
+        model: Which model of a front, such as `"member=3,epoch=12"`; of a single training it is
+            the one that the run chose.
 
     Returns:
         The module in evaluation mode, whose `network` alone is the model to export, and the data
-        module, whose `encode` turns new rows into the network's inputs.
+        module, whose `encode` turns new rows into the network's inputs. A model of a front comes
+        without objectives.
 
     Raises:
         DataError: If the folder lacks its configuration or checkpoints, or the data are gone.
+        ArgumentError: If a front has no such model, or none is named.
     """
     folder = Path(folder)
     config_path = folder / "config.yaml"
+    members = {path.stem: path for path in sorted((folder / "members").glob("*.pt"))}
     checkpoints = [
         folder / "checkpoints" / name for name in ("best.ckpt", "least_violating.ckpt", "last.ckpt")
     ]
     found = [path for path in checkpoints if path.is_file()]
-    if not config_path.is_file() or not found:
+    if not config_path.is_file() or not (found or members):
         raise DataError.of(
             str(folder),
             found="no config.yaml or no checkpoint",
@@ -145,7 +179,12 @@ def load_run(folder: str | Path) -> tuple[FairModule, TabularDataModule]:
     config = OmegaConf.load(config_path)
     assert isinstance(config, DictConfig)
     data = build_data(config)
-    module = build_module(config, data)
-    state = torch.load(found[0], map_location="cpu", weights_only=True)["state_dict"]
-    module.load_state_dict(state)
+    if members or model is not None:
+        path = members[check_choice("model", str(model), members)]
+        module = FairModule(build_network(config, data), data.groups)
+        module.network.load_state_dict(torch.load(path, weights_only=True))
+    else:
+        module = build_module(config, data)
+        state = torch.load(found[0], map_location="cpu", weights_only=True)["state_dict"]
+        module.load_state_dict(state)
     return module.eval(), data

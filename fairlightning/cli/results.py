@@ -15,17 +15,21 @@ import pandas as pd
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
+from rich.markup import escape
+from torch import nn
 
 from fairlightning.callbacks import FeasibleCheckpoint
 from fairlightning.cli.build import solved_convexly
 from fairlightning.convex.linear import LinearResult
 from fairlightning.data import TabularDataModule
+from fairlightning.exceptions import DataError
 from fairlightning.functional.rows import positive_scores
 from fairlightning.metrics import Record, tag
 from fairlightning.module import FairModule
 from fairlightning.report import is_shown, place
 from fairlightning.verification import (
     evaluate,
+    read_metrics,
     read_predictions,
     write_metrics,
     write_predictions,
@@ -33,6 +37,9 @@ from fairlightning.verification import (
 
 PACKAGES = ("fairlightning", "torch", "lightning", "torchmetrics", "hydra-core", "numpy", "pandas")
 """Packages whose versions a run records."""
+
+CONTINUE = "continue"
+"""Value of `resume` with which a run goes on from whatever is in its folder."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,38 @@ class RunFolder:
     """
 
     path: Path
+
+    def finished(self, config: DictConfig) -> list[Record]:
+        """Records of an earlier run of the same configuration, where `resume` asks to go on.
+
+        Returns:
+            What `metrics.json` holds; nothing without it, or if `resume` does not ask.
+
+        Raises:
+            DataError: If the folder holds a run of another configuration.
+        """
+        if config.resume != CONTINUE or not (self.path / "config.yaml").is_file():
+            return []
+        before = OmegaConf.to_container(OmegaConf.load(self.path / "config.yaml"))
+        now = OmegaConf.to_container(config, resolve=True)
+        assert isinstance(before, dict)
+        assert isinstance(now, dict)
+        keys = (before | now).keys() - {"resume"}
+        differing = sorted(key for key in map(str, keys) if before.get(key) != now.get(key))
+        if differing:
+            raise DataError.of(
+                str(self.path),
+                found=f"a run with another {', '.join(differing)}",
+                expected="one of the same configuration, to go on from",
+                mend="repeat the arguments of the first time, or name another folder",
+            )
+        path = self.path / "metrics.json"
+        return read_metrics(path) if path.is_file() else []
+
+    def last_checkpoint(self) -> Path | None:
+        """Path of the checkpoint of the last epoch, if one is complete."""
+        path = self.path / "checkpoints" / "last.ckpt"
+        return path if path.is_file() else None
 
     def write_config(self, config: DictConfig, data: TabularDataModule) -> None:
         """Write what was asked for and where it runs, before training starts."""
@@ -61,18 +100,23 @@ class RunFolder:
         text = json.dumps(environment, indent=2, default=str)
         (self.path / "environment.json").write_text(text + "\n")
 
-    def write_results(
+    def write_predictions(
         self, module: FairModule, data: TabularDataModule, threshold: float
     ) -> list[Record]:
-        """Predict validation and test, and evaluate from the predictions that are on disk."""
+        """Predict validation and test, and evaluate from the predictions that are on disk.
+
+        The records are returned, not written: `finish` does that when all else is there.
+        """
         path = self.path / "predictions.parquet"
-        parts = [predictions(module, data, split) for split in ("validation", "test")]
+        parts = [predictions(module.network, data, split) for split in ("validation", "test")]
         write_predictions(path, pd.concat(parts, ignore_index=True))
         frame = read_predictions(path)
         weight = "weight" if "weight" in frame else None
-        records = evaluate(frame, data.groups, weight=weight, threshold=threshold)
+        return evaluate(frame, data.groups, weight=weight, threshold=threshold)
+
+    def finish(self, records: list[Record]) -> None:
+        """Write `metrics.json`, the last file: where it is, the run is finished."""
         write_metrics(self.path / "metrics.json", records)
-        return records
 
     def write_feasibility(self, trainer: L.Trainer) -> None:
         """Write whether the kept epoch met the constraints on validation, if there are any."""
@@ -112,29 +156,33 @@ class RunFolder:
             logger.finalize("success")
 
     def where_to_look(self) -> str:
-        """Say where the results lie and how to open them."""
+        """Say, in the markup of rich, where the results lie and how to open them."""
         here = Path.cwd()
         path = self.path.relative_to(here) if self.path.is_relative_to(here) else self.path
+        name = escape(str(path))  # attributes=[sex] in it is no markup
         return (
-            f"[bold]Results[/]  {path}: metrics.json, predictions.parquet, config.yaml, "
-            f"checkpoints\n[bold]Watch[/]    tensorboard --logdir {path}"
+            f"[bold]Results[/]  {name}: metrics.json, predictions.parquet, config.yaml, "
+            f"checkpoints\n[bold]Watch[/]    tensorboard --logdir {name}"
         )
 
 
-def predictions(module: FairModule, data: TabularDataModule, split: str) -> pd.DataFrame:
+def predictions(
+    network: nn.Module, data: TabularDataModule, split: str, member: int | str = 0
+) -> pd.DataFrame:
     """Score every row of a split.
 
     Args:
-        module: The trained module; only its network is used.
+        network: The trained network.
         data: Where the rows are.
         split: `validation` or `test`.
+        member: Which of several models it is.
 
     Returns:
         The columns of `predictions.parquet`; `score` is the probability of the positive class.
     """
     batch = data.batch(split)
-    network = module.network.eval()
-    device = module.device
+    network.eval()
+    device = next(network.parameters()).device
     # Not a loader of the data module, which after a DDP training would give this rank's share.
     chunks = zip(*(x.split(data.eval_batch_size) for x in batch.inputs), strict=True)
     with torch.inference_mode():
@@ -142,7 +190,7 @@ def predictions(module: FairModule, data: TabularDataModule, split: str) -> pd.D
     columns = {
         "row": batch.index.numpy(),
         "split": {"validation": "val"}.get(split, split),
-        "member": 0,
+        "member": member,
         "score": positive_scores(torch.cat(logits)).cpu().numpy(),
         "target": batch.target.numpy(),
     }

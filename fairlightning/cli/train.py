@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import re
-import sys
 from collections.abc import Sequence
+from math import nan
 from pathlib import Path
 
-import hydra
 import lightning as L
 import torch
-from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from fairlightning.cli.build import build_data, build_module, build_trainer, conf_dir
-from fairlightning.cli.console import quiet, wide_console
+from fairlightning.cli.build import build_module, build_trainer
+from fairlightning.cli.console import wide_console
 from fairlightning.cli.results import RunFolder
+from fairlightning.cli.run import fit, launch, seeded_data
 from fairlightning.convex_module import ConvexModule
-from fairlightning.exceptions import ArgumentError, FairlightningError
 from fairlightning.metrics import Record
 from fairlightning.report import metrics_table
 
@@ -34,16 +29,10 @@ def train(config: DictConfig) -> list[Record]:
         The records that `metrics.json` holds; empty on ranks other than 0.
     """
     console = wide_console()
-    torch.set_num_threads(config.threads)
-    L.seed_everything(config.seed, workers=True, verbose=False)
-    data = build_data(config)
+    data = seeded_data(config)
     module = build_module(config, data)
     trainer = build_trainer(config)
-    folder = RunFolder(Path(config.run_dir))
-    if trainer.is_global_zero:
-        console.print(data.report())
-        folder.write_config(config, data)
-    trainer.fit(module, datamodule=data, ckpt_path=config.resume)
+    folder = fit(config, trainer, module, data, console)
     if not trainer.is_global_zero:
         return []
     chosen = chosen_checkpoint(trainer)
@@ -54,9 +43,10 @@ def train(config: DictConfig) -> list[Record]:
         result = module.result()
         folder.write_certificate(result)
         console.print(str(result), markup=False, highlight=False)
-    records = folder.write_results(module, data, config.threshold)
+    records = folder.write_predictions(module, data, config.threshold)
     folder.write_feasibility(trainer)
     folder.log_hyperparameters(trainer, config, records)
+    folder.finish(records)
     console.print(metrics_table(records, "test"))
     console.print(folder.where_to_look())
     return records
@@ -70,51 +60,41 @@ def chosen_checkpoint(trainer: L.Trainer) -> Path | None:
     return None
 
 
-def folder_name(number: int, overrides: str) -> str:
-    """Short name of a job's folder, for TensorBoard: `0_method.strength=0.1,method=parity`."""
-    short = [f"{key}={value.rsplit('/', 1)[-1]}" for key, _, value in _pairs(overrides)]
-    return f"{number}_{','.join(short)}"[:150]
+def trade_off(
+    records: Sequence[Record], criterion: str, attributes: Sequence[str] | None
+) -> tuple[float, float]:
+    """Accuracy and largest gap on validation: what a sweeper such as Optuna gets of a run.
 
+    Args:
+        records: Those of a run.
+        criterion: `demographic_parity`, `equal_opportunity` or `equalized_odds`.
+        attributes: Sensitive attributes whose gaps count; None for all, without crossings.
 
-def _pairs(overrides: str) -> list[tuple[str, str, str]]:
-    # A comma inside brackets belongs to the value: method=[adversarial,parity].
-    return [part.partition("=") for part in re.split(r",(?=[^,\[\]]+=)", overrides) if part]
+    Returns:
+        Accuracy in [0, 1], to be maximised, and the gap in [0, 1], to be minimised. NaN for what
+        could not be estimated, and on ranks that have no records.
+    """
+    accuracy, gap = nan, nan
+    for stage, metric, attribute, group, value, *_ in records:
+        if stage != "val" or group is not None or value is None:
+            continue
+        if metric == "accuracy" and attribute is None:
+            accuracy = value
+        elif metric == f"{criterion}_difference" and attribute is not None:
+            counts = attribute in attributes if attributes else " & " not in attribute
+            gap = max(value, gap) if counts else gap  # no NaN is greater than a value
+    return accuracy, gap
 
 
 def main(arguments: Sequence[str]) -> None:
     """Run Hydra on the arguments that follow `fairlightning train`."""
-    quiet()
-    OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
-    original = sys.argv
-
-    def job(config: DictConfig) -> None:
-        sys.argv = original  # with it Lightning starts the other processes of a DDP run
-        _job(config)
-
-    sys.argv = ["fairlightning train", *arguments]
-    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(job)()
+    launch("train", _train_unless_finished, arguments)
 
 
-def _job(config: DictConfig) -> None:
-    try:
-        _check_complete(config)
-        train(config)
-    except (FairlightningError, InstantiationException) as error:
-        known = error.__cause__ if isinstance(error, InstantiationException) else error
-        if not isinstance(known, FairlightningError):
-            raise
-        print(f"fairlightning train: {known}", file=sys.stderr)
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
-            raise  # the sweep goes on with its next job and reports at the end
-        sys.exit(2)
-
-
-def _check_complete(config: DictConfig) -> None:
-    missing = OmegaConf.missing_keys(config)
-    if missing:
-        raise ArgumentError.of(
-            ", ".join(sorted(missing)),
-            found="no value",
-            expected="a value",
-            mend=f"add for example {min(missing)}=... to the command",
-        )
+def _train_unless_finished(config: DictConfig) -> tuple[float, float]:
+    records = RunFolder(Path(config.run_dir)).finished(config)
+    if records:
+        wide_console().print(f"{config.run_dir}: finished already", markup=False)
+    else:
+        records = train(config)
+    return trade_off(records, config.criterion, config.attributes)

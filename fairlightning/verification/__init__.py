@@ -9,14 +9,22 @@ from fairlightning.verification.files import (
     write_metrics,
     write_predictions,
 )
+from fairlightning.verification.front_file import Criterion, Front, FrontLimit, FrontPoint
+from fairlightning.verification.front_json import read_front, write_front
 
 __all__ = [
     "PREDICTION_COLUMNS",
     "Comparison",
+    "Criterion",
+    "Front",
+    "FrontLimit",
+    "FrontPoint",
     "compare",
     "evaluate",
+    "read_front",
     "read_metrics",
     "read_predictions",
+    "write_front",
     "write_metrics",
     "write_predictions",
 ]

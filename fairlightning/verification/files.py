@@ -28,7 +28,11 @@ def write_metrics(path: str | Path, records: Iterable[Record]) -> None:
     """
     lines = [json.dumps(r._asdict(), ensure_ascii=False, allow_nan=False) for r in records]
     text = ",\n".join(lines)
-    Path(path).write_text(f'{{"schema": {SCHEMA}, "records": [\n{text}\n]}}\n', encoding="utf-8")
+    path = Path(path)
+    # All or nothing: a run whose metrics.json is there is finished.
+    draft = path.with_name(f".{path.name}")
+    draft.write_text(f'{{"schema": {SCHEMA}, "records": [\n{text}\n]}}\n', encoding="utf-8")
+    draft.replace(path)
 
 
 def read_metrics(path: str | Path) -> list[Record]:
@@ -37,7 +41,7 @@ def read_metrics(path: str | Path) -> list[Record]:
     Raises:
         DataError: If there is no such file, or it holds something else.
     """
-    path = _existing(path)
+    path = existing(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         schema, entries = content["schema"], content["records"]
@@ -78,7 +82,7 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     Raises:
         DataError: If there is no such file, or it cannot be read.
     """
-    path = _existing(path)
+    path = existing(path)
     try:
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
@@ -90,7 +94,12 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     raise _unreadable(path, f"the ending {path.suffix!r}")
 
 
-def _existing(path: str | Path) -> Path:
+def existing(path: str | Path) -> Path:
+    """Return the path of a file that is there.
+
+    Raises:
+        DataError: If there is none; the message names one of a similar name beside it.
+    """
     path = Path(path)
     if path.is_file():
         return path

@@ -26,7 +26,7 @@ def table(tmp_path):
 def composed(tmp_path, table):
     """Compose the configuration of a short run on the small table."""
 
-    def make(*overrides):
+    def make(*overrides, command="train"):
         fixed = [
             *small_table(table),
             "trainer.max_epochs=3",
@@ -35,6 +35,6 @@ def composed(tmp_path, table):
         ]
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             run_dir = f"run_dir={tmp_path / 'run'}"
-            return compose("train", overrides=[run_dir, *fixed, *overrides])
+            return compose(command, overrides=[run_dir, *fixed, *overrides])
 
     return make

@@ -2,10 +2,12 @@
 
 import pytest
 import torch
-from hydra.utils import instantiate
+from hydra import compose, initialize_config_dir
+from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
 from fairlightning.cli.build import build_data, build_module, build_trainer, conf_dir
+from fairlightning.cli.front import settled_config
 from fairlightning.cli.train import train
 from fairlightning.exceptions import ArgumentError
 from fairlightning.groups import GroupSpec
@@ -24,6 +26,7 @@ def test_every_group_is_tested_here():
         "combination",
         "dataset",
         "experiment",
+        "hydra",
         "logger",
         "method",
         "model",
@@ -76,9 +79,13 @@ def test_every_combination_trains(composed, name):
 
 @each("callbacks")
 def test_callbacks(composed, name):
-    trainer = build_trainer(composed(f"callbacks={name}", "logger=none"))
-    names = {type(callback).__name__ for callback in trainer.callbacks}
-    assert ("LambdaRamp" in names) == (name == "default")
+    command = "front" if name == "front" else "train"
+    config = composed(f"callbacks={name}", "logger=none", command=command)
+    if name == "front":
+        config = settled_config(config, build_data(config))
+    names = {type(callback).__name__ for callback in build_trainer(config).callbacks}
+    assert ("LambdaRamp" in names) == (name != "none")
+    assert ("ParetoCheckpoint" in names) == (name == "front")
 
 
 @each("logger")
@@ -112,10 +119,21 @@ def test_dataset(composed, name):
 
 @each("experiment")
 def test_experiment_runs_one_epoch(name, tmp_path):
-    from hydra import compose, initialize_config_dir
-
     overrides = [f"experiment={name}", f"run_dir={tmp_path}", "logger=none"]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         config = compose("train", overrides=[*overrides, "trainer.max_epochs=1"])
     config.trainer.enable_progress_bar = False
     assert train(config)
+
+
+@pytest.mark.parametrize(
+    "choice", [f"{file.parent.name}={file.stem}" for file in conf_dir().glob("hydra/*/*.yaml")]
+)
+def test_launchers_and_sweepers_have_what_their_plugins_know(choice):
+    """Their plugins bring a schema, against which Hydra checks the files."""
+    plugin = {"slurm": "submitit_launcher", "ray_local": "ray_launcher", "pareto": "optuna_sweeper"}
+    pytest.importorskip(f"hydra_plugins.hydra_{plugin[choice.partition('=')[2]]}")
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = compose("train", overrides=[f"hydra/{choice}"], return_hydra_config=True)
+    part = config.hydra[choice.partition("=")[0]]
+    assert get_class(part._target_).__module__.startswith("hydra_plugins.")

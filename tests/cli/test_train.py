@@ -10,7 +10,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from fairlightning.cli.build import load_run
-from fairlightning.cli.train import folder_name, train
+from fairlightning.cli.run import folder_name
+from fairlightning.cli.train import train
 from fairlightning.exceptions import DataError
 from fairlightning.verification import evaluate, read_metrics, read_predictions
 

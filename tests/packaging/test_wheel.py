@@ -73,7 +73,9 @@ def installed(target, tmp_path_factory):
 
 def test_wheel_holds_the_package_and_the_configuration_and_nothing_else(names):
     sources = [*ROOT.glob("fairlightning/**/*.py"), *ROOT.glob("conf/**/*.yaml")]
-    expected = {path.relative_to(ROOT).as_posix() for path in sources}
+    templates = [path for path in ROOT.glob("fairlightning/**/templates/**/*") if path.is_file()]
+    assert templates
+    expected = {path.relative_to(ROOT).as_posix() for path in (*sources, *templates)}
     expected = {f"fairlightning/{n}" if n.startswith("conf/") else n for n in expected}
     for name in ("py.typed", "conf/train.yaml", "data/adult.parquet", "data/ADULT.md"):
         expected.add(f"fairlightning/{name}")

@@ -7,6 +7,7 @@ alone: `pyplot` never knows it, and it is gone with its last reference.
 from fairlightning.report.figures.calibration import calibration_figure
 from fairlightning.report.figures.curves import curves_figure
 from fairlightning.report.figures.epoch_front import epoch_front_figure
+from fairlightning.report.figures.front import front_figure
 from fairlightning.report.figures.gaps import gaps_figure
 from fairlightning.report.figures.intersections import intersections_figure
 from fairlightning.report.figures.rates import rates_figure
@@ -16,6 +17,7 @@ __all__ = [
     "calibration_figure",
     "curves_figure",
     "epoch_front_figure",
+    "front_figure",
     "gaps_figure",
     "intersections_figure",
     "rates_figure",

@@ -1,0 +1,251 @@
+"""`fairlightning front`: many λ in one training, and the models that it gives to choose from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import NamedTuple
+
+import lightning as L
+import numpy as np
+import pandas as pd
+import torch
+from omegaconf import DictConfig
+from rich.markup import escape
+from rich.progress import track
+from torch import nn
+
+from fairlightning.cli.build import build_front, build_network, build_trainer
+from fairlightning.cli.console import wide_console
+from fairlightning.cli.front_results import print_front, shown_path, write_front_results
+from fairlightning.cli.results import CONTINUE, predictions
+from fairlightning.cli.run import fit, launch, seeded_data
+from fairlightning.convex.limit import LIMIT_CRITERIA, limit_line
+from fairlightning.data import TabularDataModule
+from fairlightning.exceptions import ArgumentError, check_choice
+from fairlightning.front import FrontModule, ParetoCheckpoint
+from fairlightning.verification import (
+    Criterion,
+    Front,
+    FrontLimit,
+    FrontPoint,
+    evaluate,
+    read_front,
+    write_predictions,
+)
+
+
+class Member(NamedTuple):
+    """A model of a front whose weights are in a file.
+
+    Attributes:
+        number: Its number among those trained together.
+        epoch: Epoch that the weights are from.
+        path: File with the `state_dict` of its network.
+    """
+
+    number: int
+    epoch: int
+    path: Path
+
+
+def front(config: DictConfig) -> Front | None:
+    """Train several λ together, evaluate the models that none dominates, write the run's folder.
+
+    Args:
+        config: As composed from `conf/front.yaml`.
+
+    Returns:
+        What `front.json` holds; None on ranks other than 0.
+    """
+    console = wide_console()
+    done = Path(config.run_dir) / "front.json"
+    if config.resume == CONTINUE and done.is_file():
+        console.print(f"{config.run_dir}: finished already", markup=False)
+        return read_front(done)
+    data = seeded_data(config)
+    settled = settled_config(config, data)
+    module = build_front(settled, data)
+    trainer = build_trainer(settled)
+    folder = fit(settled, trainer, module, data, console).path
+    if not trainer.is_global_zero:
+        return None
+    members, baseline = kept_members(trainer, module, settled, folder / "members")
+    found = evaluated(members, baseline, settled, data, folder)
+    write_front_results(folder, found)
+    print_front(console, found)
+    console.print(_where_to_look(folder, found))
+    return found
+
+
+def settled_config(config: DictConfig, data: TabularDataModule) -> DictConfig:
+    """Return a copy in which all λ, the attributes and the criteria to keep models by are named.
+
+    Raises:
+        ArgumentError: On λ that are negative or equal, fewer than 2 of them, or attributes that the
+            data do not have.
+    """
+    config = deepcopy(config)
+    config.strengths = _strengths(config)
+    config.k = len(config.strengths)
+    names = list(data.groups.names)
+    config.attributes = config.attributes or names[:1]
+    for name in config.attributes:
+        check_choice("attributes", name, names)
+    pareto = config.callbacks.get("pareto")
+    if pareto is not None and not pareto.criteria:
+        gaps = {f"val/fairness/{c.metric}/{c.attribute}": "min" for c in criteria(config)[1:]}
+        pareto.criteria = {"val/accuracy": "max", **gaps}
+    return config
+
+
+def criteria(config: DictConfig) -> tuple[Criterion, ...]:
+    """Accuracy, and the gap of each attribute."""
+    metric = f"{config.criterion}_difference"
+    return (Criterion("accuracy"), *(Criterion(metric, name) for name in config.attributes))
+
+
+def kept_members(
+    trainer: L.Trainer, module: FrontModule, config: DictConfig, folder: Path
+) -> tuple[list[Member], Member | None]:
+    """Members that were kept during training, else those of the last epoch; and the plain one.
+
+    The plain one is the member of λ = 0 after the last epoch, what a training without fairness
+    gives.
+    """
+    keeper = next((c for c in trainer.callbacks if isinstance(c, ParetoCheckpoint)), None)  # type: ignore[attr-defined]
+    members = []
+    if keeper is not None:
+        members = [Member(kept.member or 0, kept.epoch, kept.path) for kept in keeper.kept]
+    plain = [k for k, strength in enumerate(config.strengths) if strength == 0]
+    last = plain if members else range(module.members)
+    members += [
+        member
+        for member in (_saved(module, k, trainer.current_epoch - 1, folder) for k in last)
+        if member.path not in {kept.path for kept in members}
+    ]
+    baseline = _saved(module, plain[0], trainer.current_epoch - 1, folder) if plain else None
+    return sorted(members), baseline
+
+
+def evaluated(
+    members: Sequence[Member],
+    baseline: Member | None,
+    config: DictConfig,
+    data: TabularDataModule,
+    folder: Path,
+) -> Front:
+    """Predict and evaluate all members on validation and test; write their predictions."""
+    network = build_network(config, data)
+    shown = shown_path(folder)
+    points, frames = [], []
+    silent = not config.trainer.enable_progress_bar
+    for member in track(members, "Evaluating models", disable=silent):
+        name = member.path.stem
+        frames.append(_scored(network, member.path, data))
+        weight = "weight" if "weight" in frames[-1] else None
+        records = evaluate(frames[-1], data.groups, weight=weight, threshold=config.threshold)
+        point = FrontPoint(
+            name,
+            {"strength": float(config.strengths[member.number])},
+            tuple(records),
+            f"members/{member.path.name}",
+            f"from fairlightning.cli.build import load_run; "
+            f"module, data = load_run({str(shown)!r}, {name!r})",
+            member.number,
+            member.epoch,
+        )
+        points.append(point)
+    every = pd.concat(frames, ignore_index=True).astype({"member": "category"})
+    write_predictions(folder / "predictions.parquet", every)
+    plain = None if baseline is None else baseline.path.stem
+    limit = None if plain is None else _limit(every[every["member"] == plain], config, data)
+    return Front(title(config), criteria(config), tuple(points), plain, limit)
+
+
+def title(config: DictConfig) -> str:
+    """What was trained on what, such as `adult, MLP, parity`."""
+    source = config.dataset.get("source")
+    data = Path(source).stem if source else config.dataset._target_.rsplit(".", 1)[-1]
+    model = config.model._target_.rsplit(".", 1)[-1]
+    return f"{data}, {model}, {' + '.join(config.method.objectives)}"
+
+
+def _strengths(config: DictConfig) -> list[float]:
+    if config.method.strength != 1:
+        raise ArgumentError.of(
+            "method.strength",
+            found=config.method.strength,
+            expected="1: each member has a strength of its own",
+            mend="pass strengths=[0, 0.1, 1], or weakest=... strongest=...",
+        )
+    if config.strengths is not None:
+        found = [float(strength) for strength in config.strengths]
+    else:
+        if config.k < 3 or not 0 < config.weakest < config.strongest:
+            raise ArgumentError.of(
+                "k, weakest, strongest",
+                found=f"{config.k}, {config.weakest}, {config.strongest}",
+                expected="at least 3 models, and 0 < weakest < strongest",
+                mend="pass k=16 weakest=0.05 strongest=5, or strengths=[...]",
+            )
+        grid = np.geomspace(config.weakest, config.strongest, config.k - 1)
+        found = [0.0, *(float(f"{strength:.4g}") for strength in grid)]
+    if len(set(found)) < max(len(found), 2) or min(found) < 0:
+        raise ArgumentError.of(
+            "strengths",
+            found=found,
+            expected="at least 2, each 0 or more, and none twice",
+            mend="pass strengths=[0, 0.1, 1]",
+        )
+    return found
+
+
+def _saved(module: FrontModule, k: int, epoch: int, folder: Path) -> Member:
+    path = folder / f"member={k},epoch={epoch}.pt"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.save({n: v.cpu() for n, v in module.export(k).state_dict().items()}, path)
+    return Member(k, epoch, path)
+
+
+def _scored(network: nn.Module, path: Path, data: TabularDataModule) -> pd.DataFrame:
+    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    parts = [predictions(network, data, split, path.stem) for split in ("validation", "test")]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _limit(plain: pd.DataFrame, config: DictConfig, data: TabularDataModule) -> FrontLimit | None:
+    """What group thresholds on the plain model's scores reach, chosen on validation."""
+    if config.criterion not in LIMIT_CRITERIA or len(config.attributes) > 1:
+        return None
+    attribute = config.attributes[0]
+    rows = {}
+    for stage in ("val", "test"):
+        part = plain[plain["split"] == stage]
+        codes = data.groups.group_ids(data.groups.encode(part), [attribute])
+        scores, target = (torch.tensor(part[name].to_numpy()) for name in ("score", "target"))
+        weight = torch.tensor(part["weight"].to_numpy()) if "weight" in part else None
+        rows[stage] = scores, target, codes, weight
+    scores, target, codes, weight = rows["val"]
+    line = limit_line(scores, target, codes, config.criterion, weight=weight)
+    reached = line.apply(*rows["test"])
+    points = tuple((float(accuracy), float(gap)) for accuracy, gap in reached)
+    return FrontLimit(f"{config.criterion}_difference", attribute, "test", points)
+
+
+def _where_to_look(folder: Path, found: Front) -> str:
+    path = escape(str(shown_path(folder)))
+    chosen = [p for p, on in zip(found.points, found.on_front(), strict=True) if on]
+    example = escape(chosen[len(chosen) // 2].load)
+    return (
+        f"[bold]Results[/]  {path}: front.html, front.png, front.svg, front.json, members, "
+        f"predictions.parquet\n[bold]Choose[/]   open {path}/front.html in a browser\n"
+        f"[bold]Load[/]     {example}\n[bold]Watch[/]    tensorboard --logdir {path}"
+    )
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run Hydra on the arguments that follow `fairlightning front`."""
+    launch("front", front, arguments)

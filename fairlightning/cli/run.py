@@ -1,0 +1,120 @@
+"""What commands that train share: Hydra's entry, the start of a run and its fit."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from zlib import crc32
+
+import hydra
+import lightning as L
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from fairlightning.cli.build import build_data, conf_dir
+from fairlightning.cli.console import quiet
+from fairlightning.cli.results import CONTINUE, RunFolder
+from fairlightning.data import TabularDataModule
+from fairlightning.exceptions import ArgumentError, FairlightningError
+
+
+def seeded_data(config: DictConfig) -> TabularDataModule:
+    """Set threads and seeds as the configuration says, and read the data."""
+    torch.set_num_threads(config.threads)
+    L.seed_everything(config.seed, workers=True, verbose=False)
+    return build_data(config)
+
+
+def fit(
+    config: DictConfig,
+    trainer: L.Trainer,
+    module: L.LightningModule,
+    data: TabularDataModule,
+    console: Console,
+) -> RunFolder:
+    """Write down what was asked for, and train, from a checkpoint if `resume` asks for it.
+
+    Returns:
+        The folder of the run, which rank 0 alone has written to.
+    """
+    folder = RunFolder(Path(config.run_dir))
+    if trainer.is_global_zero:
+        console.print(data.report())
+        folder.write_config(config, data)
+    checkpoint = folder.last_checkpoint() if config.resume == CONTINUE else config.resume
+    trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
+    return folder
+
+
+def launch(command: str, run: Callable[[DictConfig], object], arguments: Sequence[str]) -> None:
+    """Run a command on the configuration of its name, as Hydra composes it.
+
+    Args:
+        command: Name of the command and of its file in `conf`.
+        run: What it does; what it returns is for a sweeper.
+        arguments: Those that follow `fairlightning COMMAND`.
+    """
+    quiet()
+    OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
+    OmegaConf.register_new_resolver("made_folder", made_folder, replace=True)
+    original = sys.argv
+
+    def job(config: DictConfig) -> object:
+        sys.argv = original  # with it Lightning starts the other processes of a DDP run
+        return _job(command, run, config)
+
+    sys.argv = [f"fairlightning {command}", *arguments]
+    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(job)()
+
+
+def folder_name(number: int, overrides: str) -> str:
+    """Short name of a job's folder, for TensorBoard: `0_method.strength=0.1,method=parity`.
+
+    A name that had to be cut ends in a checksum of all overrides, which keeps it unique.
+    """
+    short = [f"{key}={value.rsplit('/', 1)[-1]}" for key, _, value in _pairs(overrides)]
+    name = f"{number}_{','.join(short)}"
+    return name if len(name) <= 150 else f"{name[:140]}~{crc32(overrides.encode()):08x}"
+
+
+def made_folder(path: str) -> str:
+    """Make a folder for a file that is opened before the first run; its absolute path."""
+    folder = Path(path).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    return str(folder)
+
+
+def _pairs(overrides: str) -> list[tuple[str, str, str]]:
+    # A comma inside brackets belongs to the value: method=[adversarial,parity].
+    return [part.partition("=") for part in re.split(r",(?=[^,\[\]]+=)", overrides) if part]
+
+
+def _job(command: str, run: Callable[[DictConfig], object], config: DictConfig) -> object:
+    try:
+        _check_complete(config)
+        return run(config)
+    except (FairlightningError, InstantiationException) as error:
+        known = error.__cause__ if isinstance(error, InstantiationException) else error
+        if not isinstance(known, FairlightningError):
+            raise
+        print(f"fairlightning {command}: {known}", file=sys.stderr)
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise  # the sweep goes on with its next job and reports at the end
+        sys.exit(2)
+
+
+def _check_complete(config: DictConfig) -> None:
+    missing = OmegaConf.missing_keys(config)
+    if missing:
+        raise ArgumentError.of(
+            ", ".join(sorted(missing)),
+            found="no value",
+            expected="a value",
+            mend=f"add for example {min(missing)}=... to the command",
+        )
