@@ -26,7 +26,9 @@ class FairModule(FairnessMixin, L.LightningModule):
     alone is the model to export: it carries no adversary.
 
     Args:
-        network: Maps `inputs` to `(logits, representation)` of shapes `(N, 1)` and `(N, H)`.
+        network: Maps `inputs` to `(logits, representation)` of shapes `(N, 1)` and `(N, H)`. An
+            ensemble adds the logits `(N, M)` of its members, on which the task is trained, each
+            by itself; everything else sees the ensemble.
         groups: The sensitive attributes.
         objectives: Objectives by name; none gives the plain model.
         strength: Multiplies the λ of every objective.
@@ -81,9 +83,10 @@ class FairModule(FairnessMixin, L.LightningModule):
         return positive_scores(self(batch.inputs))
 
     def _loss(self, batch: Any) -> Tensor:
-        logits, representation = self.network(batch.inputs)
+        logits, representation, *members = self.network(batch.inputs)
+        scores = members[0] if members and self.training else logits
         return self.fair_loss(
-            self._task_loss(logits.squeeze(-1), batch.target, batch.weight),
+            self._task_loss(scores, batch.target, batch.weight),
             logits=logits,
             target=batch.target,
             sensitive=batch.sensitive,
@@ -94,11 +97,9 @@ class FairModule(FairnessMixin, L.LightningModule):
         )
 
     def _task_loss(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
-        """Cross-entropy of `(N,)` logits: scalar, or `(N,)` where rows are weighted."""
-        reduction = "mean" if weight is None else "none"
-        return F.binary_cross_entropy_with_logits(
-            logits, target.to(logits.dtype), reduction=reduction
-        )
+        """Cross-entropy of `(N, M)` logits: scalar, or `(N,)` where rows are weighted."""
+        losses = cross_entropy(logits, target)
+        return losses.mean() if weight is None else losses
 
     def configure_optimizers(self) -> Any:
         """One optimizer with a parameter group for the network and one for each private part."""
@@ -129,3 +130,15 @@ class FairModule(FairnessMixin, L.LightningModule):
                 nn.utils.clip_grad_value_(group["params"], gradient_clip_val)
             else:
                 nn.utils.clip_grad_norm_(group["params"], gradient_clip_val)
+
+
+def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Binary cross-entropy of each row, the mean over its logits.
+
+    Shapes: `(..., N, M)` and `(N,)` → `(..., N)`.
+
+    >>> cross_entropy(torch.zeros(2, 3), torch.tensor([0, 1]))
+    tensor([0.6931, 0.6931])
+    """
+    labels = target.to(logits.dtype).unsqueeze(-1).expand_as(logits)
+    return F.binary_cross_entropy_with_logits(logits, labels, reduction="none").mean(-1)

@@ -15,7 +15,7 @@ from fairlightning.boosting import BoostedTrees
 from fairlightning.data import TabularDataModule
 from fairlightning.exceptions import ArgumentError, DataError, SetupError, check_choice
 from fairlightning.front import FrontModule
-from fairlightning.models import Linear
+from fairlightning.models import Linear, prepare
 from fairlightning.module import FairModule
 
 
@@ -103,6 +103,7 @@ def build_network(config: DictConfig, data: TabularDataModule) -> nn.Module:
         cardinalities=data.cardinalities,
         _convert_="all",
     )
+    prepare(network, data.batch("train").inputs)
     return network
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -17,7 +16,7 @@ from fairlightning.exceptions import ArgumentError
 from fairlightning.front.stacked import Stacked
 from fairlightning.functional.rows import positive_scores
 from fairlightning.groups import GroupSpec
-from fairlightning.module import FairModule
+from fairlightning.module import FairModule, cross_entropy
 from fairlightning.objectives import Objective, WeightedSum
 
 fused_adamw = partial(torch.optim.AdamW, fused=True)
@@ -120,9 +119,8 @@ class FrontModule(FairModule):
         return super()._loss(batch).sum()
 
     def _task_loss(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
-        """Cross-entropy of `(K, N)` logits, `(K, N)`: each member's rows are averaged later."""
-        labels = target.to(logits.dtype).expand_as(logits)
-        return F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+        """Cross-entropy of `(K, N, M)` logits, `(K, N)`: members' rows are averaged later."""
+        return cross_entropy(logits, target)
 
     def configure_gradient_clipping(
         self,

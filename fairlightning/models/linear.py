@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from fairlightning.exceptions import ArgumentError
 from fairlightning.models.base import Outputs, TabularEncoder
 
 
@@ -29,13 +28,6 @@ class Linear(nn.Module):
         super().__init__()
         self.encoder = TabularEncoder(numeric, cardinalities)
         width = self.encoder.out_features
-        if width < 1:
-            raise ArgumentError.of(
-                "numeric, cardinalities",
-                found=f"{numeric}, {list(cardinalities)}",
-                expected="at least one input column",
-                mend="check the columns of the data set",
-            )
         self.output = nn.Linear(width, 1)
         self.sizes = {"logits": 1, "representation": width}
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from fairlightning.exceptions import ArgumentError
-from fairlightning.models.base import Outputs, TabularEncoder
+from fairlightning.models.base import Outputs, TabularEncoder, check_sizes
+from fairlightning.models.embeddings import Embedding
 
 
 class MLP(nn.Module):
@@ -19,6 +19,7 @@ class MLP(nn.Module):
         hidden: Widths of the hidden layers; empty for a linear model, whose representation is the
             encoded input.
         dropout: Share of units dropped in training, in [0, 1).
+        embedding: Of the numeric columns; see `TabularEncoder`.
 
     Attributes:
         sizes: Number of features of `logits` and `representation`.
@@ -33,17 +34,12 @@ class MLP(nn.Module):
         cardinalities: Sequence[int],
         hidden: Sequence[int] = (64, 64),
         dropout: float = 0.0,
+        embedding: Embedding = "none",
     ) -> None:
         super().__init__()
-        self.encoder = TabularEncoder(numeric, cardinalities)
+        check_sizes(dropout=dropout, hidden=min(hidden, default=1))
+        self.encoder = TabularEncoder(numeric, cardinalities, embedding)
         width = self.encoder.out_features
-        if min([width, *hidden]) < 1 or not 0 <= dropout < 1:
-            raise ArgumentError.of(
-                "numeric, cardinalities, hidden, dropout",
-                found=f"{numeric}, {list(cardinalities)}, {list(hidden)}, {dropout}",
-                expected="at least one input column, widths ≥ 1, dropout in [0, 1)",
-                mend="check the columns of the data set and the model's configuration",
-            )
         layers: list[nn.Module] = []
         for size in hidden:
             layers += [nn.Linear(width, size), nn.ReLU()]

@@ -37,8 +37,17 @@ def test_run_folder_holds_what_it_should(composed, tmp_path):
     assert figures(evaluate(frame, {"sex": ["f", "m"]})) == figures(records)
 
 
-def test_a_run_can_be_loaded_and_predicts_new_rows(composed, tmp_path, table):
-    train(composed("method=adversarial", "logger=none"))
+@pytest.mark.parametrize(
+    "model",
+    [
+        ["model=mlp"],
+        ["model=mlp", "model.embedding=piecewise_linear"],
+        ["model=tabular_resnet", "model.embedding={kind: periodic, width: 4}"],
+        ["model=ensemble", "model@model.network=soft_tree", "model.members=2"],
+    ],
+)
+def test_a_run_can_be_loaded_and_predicts_new_rows(composed, tmp_path, table, model):
+    train(composed("method=adversarial", "logger=none", *model))
     module, data = load_run(tmp_path / "run")
     frame = read_predictions(tmp_path / "run" / "predictions.parquet")
     rows = pd.read_csv(table).iloc[frame.row].drop(columns=["label", "sex"])
