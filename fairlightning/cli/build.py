@@ -11,6 +11,7 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from fairlightning.boosting import BoostedTrees
 from fairlightning.data import TabularDataModule
 from fairlightning.exceptions import ArgumentError, DataError, SetupError, check_choice
 from fairlightning.front import ConditionedModule, FrontModule
@@ -78,6 +79,13 @@ def build_front(config: DictConfig, data: TabularDataModule) -> FrontModule:
         ArgumentError: If the method has no λ, or something in it works for one model alone.
     """
     network = build_network(config, data)
+    if isinstance(network, BoostedTrees):
+        raise ArgumentError.of(
+            "model",
+            found="boosted trees in a front of models trained together",
+            expected="a network, whose members share every batch",
+            mend="sweep method.strength with `fairlightning train -m`, then collect",
+        )
     parts = _parts(config, data, network)
     if not parts["objectives"]:
         raise ArgumentError.of(

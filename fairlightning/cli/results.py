@@ -182,7 +182,8 @@ def predictions(
     """
     batch = data.batch(split)
     network.eval()
-    device = next(network.parameters()).device
+    # Trees have no parameters, and are on the CPU.
+    device = next(network.parameters(), torch.empty(0)).device
     # Not a loader of the data module, which after a DDP training would give this rank's share.
     chunks = zip(*(x.split(data.eval_batch_size) for x in batch.inputs), strict=True)
     with torch.inference_mode():

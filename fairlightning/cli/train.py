@@ -8,14 +8,18 @@ from pathlib import Path
 
 import lightning as L
 import torch
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from fairlightning.boosting import BoostedTrees, check_objectives
 from fairlightning.cli.build import build_module, build_trainer
 from fairlightning.cli.console import wide_console
 from fairlightning.cli.results import RunFolder
 from fairlightning.cli.run import fit, launch, seeded_data
 from fairlightning.convex_module import ConvexModule
+from fairlightning.data import TabularDataModule
 from fairlightning.metrics import Record
+from fairlightning.module import FairModule
 from fairlightning.report import metrics_table
 
 
@@ -31,6 +35,8 @@ def train(config: DictConfig) -> list[Record]:
     console = wide_console()
     data = seeded_data(config)
     module = build_module(config, data)
+    if isinstance(module.network, BoostedTrees):
+        return _boost(config, module, module.network, data)
     trainer = build_trainer(config)
     folder = fit(config, trainer, module, data, console)
     if not trainer.is_global_zero:
@@ -46,6 +52,27 @@ def train(config: DictConfig) -> list[Record]:
     records = folder.write_predictions(module, data, config.threshold)
     folder.write_feasibility(trainer)
     folder.log_hyperparameters(trainer, config, records)
+    folder.finish(records)
+    console.print(metrics_table(records, "test"))
+    console.print(folder.where_to_look())
+    return records
+
+
+def _boost(
+    config: DictConfig, module: FairModule, trees: BoostedTrees, data: TabularDataModule
+) -> list[Record]:
+    """Grow trees without a Trainer, and write the same folder of a run."""
+    console = wide_console()
+    folder = RunFolder(Path(config.run_dir))
+    console.print(data.report())
+    check_objectives(module.fairness)
+    folder.write_config(config, data)
+    schedule = instantiate(config.schedule)
+    trees.fit(module.fairness, data.batch("train"), data.batch("validation"), schedule)
+    checkpoints = folder.path / "checkpoints"
+    checkpoints.mkdir(exist_ok=True)
+    torch.save({"state_dict": module.state_dict()}, checkpoints / "best.ckpt")
+    records = folder.write_predictions(module, data, config.threshold)
     folder.finish(records)
     console.print(metrics_table(records, "test"))
     console.print(folder.where_to_look())
