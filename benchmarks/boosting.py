@@ -24,7 +24,7 @@ from fairlightning.data import TabularDataModule
 from fairlightning.objectives import Fairness, ParityPenalty
 
 CRITERION = "demographic_parity"
-STRENGTHS = (0.0, *np.geomspace(0.05, 1.2, 9).tolist())
+STRENGTHS = (*np.linspace(0.0, 0.6, 11).tolist(), 0.8)
 SPLITS = ("validation", "test")
 
 

@@ -43,6 +43,7 @@ from fairlightning.verification import Criterion, Front, FrontPoint, evaluate
 
 Made = TypeVar("Made")
 
+SEED = 10  # of the first turn: seeds 0 to 2 had a part in choosing the conditioned scale of λ
 KINDS = ("together", "conditioned", "sequential", "one")
 STRENGTHS = tuple(0.05 * 1.35**k for k in range(16))
 AIMS = {
@@ -132,7 +133,7 @@ def compare(
     times: dict[str, list[float]] = {name: [] for name in KINDS}
     shares: dict[str, list[float]] = {name: [] for name in KINDS[:3]}
     for turn in range(turns):
-        data = adult(batch_size=batch_size, seed=turn)
+        data = adult(batch_size=batch_size, seed=SEED + turn)
         data.setup()
         if turn == 0:
             for warm_up in (together, conditioned, partial(alone, strength=1.0)):

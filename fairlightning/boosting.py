@@ -291,4 +291,4 @@ def _lightgbm() -> ModuleType:
             expected="the package that grows the trees",
             mend="pip install 'fairlightning[trees]'",
         ) from error
-    return lightgbm  # type: ignore[no-any-return]
+    return lightgbm
