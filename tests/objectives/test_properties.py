@@ -204,7 +204,7 @@ def test_sums_of_pieces_are_the_sums_of_the_whole(options):
     batch = step()
     penalty = build(options)
     if not penalty.additive:
-        pytest.skip("whole distributions do not follow from sums; test_dependence.py has the mean")
+        pytest.skip("whole distributions do not follow from sums: mean over batches")
     pieces = [
         penalty.sums(Step(batch.logits[s], batch.target[s], batch.sensitive[s]))
         for s in (slice(0, 13), slice(13, 14), slice(14, 60))
