@@ -18,10 +18,10 @@ from fairlightning.exceptions import ArgumentError
 from fairlightning.functional.projection import Cells, Distance, Projection
 from fairlightning.functional.projection.problem import (
     Problem,
-    at_least_float32,
     check_probabilities,
 )
 from fairlightning.functional.projection.project import outside_graphs
+from fairlightning.functional.rates import at_least_float32
 
 if TYPE_CHECKING:
     import cvxpy as cp

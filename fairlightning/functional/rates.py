@@ -67,6 +67,11 @@ def slot_sums(values: Tensor, slot: Tensor, num_slots: int) -> Tensor:
     return values.new_zeros((*values.shape[:-1], num_slots)).index_add(-1, slot, values)
 
 
+def at_least_float32(values: Tensor) -> Tensor:
+    """The values, as float32 if their type is shorter."""
+    return values.float() if values.dtype.itemsize < 4 else values
+
+
 def rates_from_sums(total: Tensor, mass: Tensor, support: Tensor | None = None) -> Rates:
     """Turn group sums into group rates.
 
@@ -138,8 +143,7 @@ def row_moments(
         Weighted score `(..., N)` and mass `(N,)`; where weights are given, 1 for every row of
         positive weight; last, if asked for, the weighted square.
     """
-    if scores.dtype in (torch.float16, torch.bfloat16):
-        scores = scores.float()
+    scores = at_least_float32(scores)
     mass = scores.new_ones(scores.shape[-1])
     moments = [scores, mass]
     if weight is not None:

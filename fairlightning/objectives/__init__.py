@@ -14,6 +14,7 @@ from fairlightning.objectives.base import (
 from fairlightning.objectives.combination import Combination, WeightedSum
 from fairlightning.objectives.complexity import ComplexityPenalty
 from fairlightning.objectives.constraint import RateConstraint
+from fairlightning.objectives.dependence import DependencePenalty
 from fairlightning.objectives.distributed import sum_over_ranks
 from fairlightning.objectives.fairness import Fairness, Observation, Sums
 from fairlightning.objectives.multipliers import (
@@ -40,6 +41,7 @@ __all__ = [
     "Combination",
     "ComplexityPenalty",
     "Constraint",
+    "DependencePenalty",
     "DualAscent",
     "EpsilonConstraint",
     "Fairness",

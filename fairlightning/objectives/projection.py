@@ -16,8 +16,8 @@ from fairlightning.functional.projection import (
     parity_cells,
     projection_distance,
 )
-from fairlightning.functional.projection.problem import at_least_float32, check_epsilon
-from fairlightning.functional.rates import mean_scores, segment_sums
+from fairlightning.functional.projection.problem import check_epsilon
+from fairlightning.functional.rates import at_least_float32, mean_scores, segment_sums
 from fairlightning.groups import GroupSpec
 from fairlightning.objectives.base import Objective, Step, Term
 

@@ -207,7 +207,7 @@ def test_help_reads_well(words, tmp_path):
     assert done.returncode == 0
     assert "fairlightning" in done.stdout
     if words[0] == "train":
-        methods = "adversarial, constrained, erm, multi_objective, parity, projection"
+        methods = "adversarial, constrained, dependence, erm, multi_objective, parity, projection"
         assert f"method: {methods}" in done.stdout
 
 

@@ -11,10 +11,12 @@ from fairlightning.groups import GroupSpec
 from fairlightning.objectives import (
     Adversary,
     AugmentedLagrangian,
+    DependencePenalty,
     ParityPenalty,
     RateConstraint,
     Step,
 )
+from fairlightning.objectives.dependence import MEASURES
 
 SPEC = GroupSpec({"sex": ["F", "M"], "race": ["a", "b", "c"]})
 
@@ -31,6 +33,12 @@ def cases():
             constraint = dict(criterion=criterion, epsilon=0.0, intersections=crossed)
             name = f"{criterion}-constraint{'-intersections' * crossed}"
             yield pytest.param(constraint, id=name)
+    for criterion, measure in itertools.product(CRITERIA, MEASURES):
+        dependence = dict(criterion=criterion, measure=measure)
+        yield pytest.param(dependence, id=f"{criterion}-{measure}")
+    for measure in MEASURES:
+        crossed = dict(criterion="equalized_odds", measure=measure, intersections=True)
+        yield pytest.param(crossed, id=f"equalized_odds-{measure}-intersections")
 
 
 parity = pytest.mark.parametrize("options", list(cases()))
@@ -47,6 +55,8 @@ def step(rows=60, seed=0, dtype=torch.float64, models=(), **fields):
 
 
 def build(options, groups=SPEC):
+    if "measure" in options:
+        return DependencePenalty(groups, **options)
     if "epsilon" not in options:
         return ParityPenalty(groups, **options)
     # The weights max(0, c) depend on the batch alone, so that groups can be renamed or left out.
@@ -193,6 +203,8 @@ def test_compiles_in_one_graph(options):
 def test_sums_of_pieces_are_the_sums_of_the_whole(options):
     batch = step()
     penalty = build(options)
+    if not penalty.additive:
+        pytest.skip("whole distributions do not follow from sums: mean over batches")
     pieces = [
         penalty.sums(Step(batch.logits[s], batch.target[s], batch.sensitive[s]))
         for s in (slice(0, 13), slice(13, 14), slice(14, 60))

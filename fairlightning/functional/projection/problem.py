@@ -230,11 +230,6 @@ def check_probabilities(probabilities: Tensor) -> Array:
     return host
 
 
-def at_least_float32(values: Tensor) -> Tensor:
-    """The values, as float32 if their type is shorter."""
-    return values.float() if values.dtype.itemsize < 4 else values
-
-
 def to_host(values: Tensor) -> Array:
     """A float64 array of the values, without gradient."""
     result: Array = values.detach().cpu().double().numpy()  # not every device knows float64

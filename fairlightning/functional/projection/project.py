@@ -16,10 +16,10 @@ from fairlightning.functional.projection.newton import Dual
 from fairlightning.functional.projection.problem import (
     Cells,
     Problem,
-    at_least_float32,
     check_probabilities,
     to_host,
 )
+from fairlightning.functional.rates import at_least_float32
 
 P = ParamSpec("P")
 T = TypeVar("T")
