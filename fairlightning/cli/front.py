@@ -75,7 +75,7 @@ def front(config: DictConfig) -> Front | None:
     found = evaluated(members, baseline, settled, data, folder)
     write_front_results(folder, found)
     print_front(console, found)
-    console.print(_where_to_look(folder, found))
+    console.print(_where_to_look(folder, found), soft_wrap=True)
     return found
 
 

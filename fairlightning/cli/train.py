@@ -54,7 +54,7 @@ def train(config: DictConfig) -> list[Record]:
     folder.log_hyperparameters(trainer, config, records)
     folder.finish(records)
     console.print(metrics_table(records, "test"))
-    console.print(folder.where_to_look())
+    console.print(folder.where_to_look(), soft_wrap=True)
     return records
 
 
@@ -75,7 +75,7 @@ def _boost(
     records = folder.write_predictions(module, data, config.threshold)
     folder.finish(records)
     console.print(metrics_table(records, "test"))
-    console.print(folder.where_to_look())
+    console.print(folder.where_to_look(), soft_wrap=True)
     return records
 
 
