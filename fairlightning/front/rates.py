@@ -22,7 +22,7 @@ class MemberRates:
     times the learning rate, and the direction does not depend on the rate. A member whose rate is
     a share s of the group's is thus where it belongs after `old + s · (new − old)`. That is what
     hooks around the optimizer's step do; schedulers change the group's rate, and with it all.
-    With line searches and Rprop it is not so.
+    With line searches and Rprop it is not so, and they are refused.
 
     Args:
         make: Makes the optimizer.
@@ -36,6 +36,13 @@ class MemberRates:
     def __call__(self, groups: list[dict[str, Any]]) -> Optimizer:
         """Make the optimizer, whose parameters are `(K, ...)`."""
         optimizer = self.make(groups)
+        if isinstance(optimizer, torch.optim.Rprop | torch.optim.LBFGS):
+            raise ArgumentError.of(
+                "learning_rate",
+                found=f"different ones under {type(optimizer).__name__}",
+                expected="an optimizer whose step is a direction times the rate",
+                mend="pass one learning rate, or AdamW",
+            )
         before: list[tuple[Tensor, Tensor]] = []
 
         def keep(optimizer: Optimizer, *_: Any) -> None:

@@ -46,7 +46,7 @@ def front_table(rows: Sequence[FrontRow], title: str) -> Table:
         interval, `●` if no other dominates it, and `plain` for the baseline.
     """
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
-    table.add_column("Model", no_wrap=True, overflow="fold")
+    table.add_column("Model", overflow="fold")  # the one that gives way: figures are never cut
     settings = list(dict.fromkeys(name for row in rows for name in row.settings))
     for name in settings:
         table.add_column(Text(name), justify="right", overflow="fold")

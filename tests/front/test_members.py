@@ -10,6 +10,7 @@ from torch import nn
 
 from fairlightning.callbacks import FairnessMonitor, LambdaRamp
 from fairlightning.data import BatchLoader
+from fairlightning.exceptions import ArgumentError
 from fairlightning.front import FrontModule, FrontMonitor
 from fairlightning.functional.preferences import simplex_grid
 from fairlightning.module import FairModule
@@ -359,3 +360,11 @@ def test_monitor_of_members_with_objectives_of_their_own(tmp_path):
         for k in range(2)
     ]
     assert total == pytest.approx(sum(parts) / 2, abs=1e-6)
+
+
+def test_an_optimizer_that_does_not_scale_with_its_rate_is_refused():
+    front = FrontModule(
+        Net(), SPEC, strength=[0.0, 1.0], learning_rate=[1e-3, 1e-2], optimizer=torch.optim.Rprop
+    )
+    with pytest.raises(ArgumentError, match="Rprop"):
+        front.configure_optimizers()
