@@ -6,6 +6,8 @@ from io import StringIO
 from pathlib import Path
 
 import lightning as L
+import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 
@@ -90,6 +92,19 @@ def quiet_trainer(tmp_path, **options):
         max_epochs=2,
     )
     return L.Trainer(**(defaults | options))
+
+
+def write_table(path):
+    """Write a small CSV in which the label depends on a feature and on the group."""
+    random = np.random.default_rng(0)
+    rows = 600
+    sex = random.choice(["f", "m"], rows)
+    x = random.normal(size=rows)
+    job = random.choice(["a", "b", "c"], rows)
+    label = x + (sex == "m") + random.normal(size=rows) > 0.5
+    frame = pd.DataFrame({"x": x, "job": job, "sex": sex, "label": np.where(label, "yes", "no")})
+    frame.to_csv(path, index=False)
+    return path
 
 
 def small_table(path):

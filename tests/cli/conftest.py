@@ -1,7 +1,5 @@
-import numpy as np
-import pandas as pd
 import pytest
-from helpers import small_table
+from helpers import small_table, write_table
 from hydra import compose, initialize_config_dir
 
 from fairlightning.cli.build import conf_dir
@@ -9,17 +7,8 @@ from fairlightning.cli.build import conf_dir
 
 @pytest.fixture
 def table(tmp_path):
-    """A small CSV in which the label depends on a feature and on the group."""
-    random = np.random.default_rng(0)
-    rows = 600
-    sex = random.choice(["f", "m"], rows)
-    x = random.normal(size=rows)
-    job = random.choice(["a", "b", "c"], rows)
-    label = x + (sex == "m") + random.normal(size=rows) > 0.5
-    frame = pd.DataFrame({"x": x, "job": job, "sex": sex, "label": np.where(label, "yes", "no")})
-    path = tmp_path / "table.csv"
-    frame.to_csv(path, index=False)
-    return path
+    """The small table, as a CSV file."""
+    return write_table(tmp_path / "table.csv")
 
 
 @pytest.fixture
