@@ -1,3 +1,5 @@
+import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -142,3 +144,29 @@ def command(*arguments, cwd):
     finally:
         os.chdir(before)
     return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
+def decision_entry(folder, front, point):
+    """What the page of `front.json` saves where a model is chosen by hand."""
+    return {
+        "version": 1,
+        "front": {"sha256": hashlib.sha256((folder / "front.json").read_bytes()).hexdigest()},
+        "chosen": {"id": point.id},
+        "how": "manual",
+        "within_bounds": True,
+        "dominated": False,
+        "weights": [],
+        "bounds": [],
+        "values": {
+            stage: [point.record(criterion, stage)._asdict() for criterion in front.criteria]
+            for stage in ("val", "test")
+        },
+        "reason": "no gap at all",
+        "by": "Ann",
+        "time": "2026-01-31T12:00:00.000Z",
+    }
+
+
+def write_decision(folder, front, point):
+    entry = decision_entry(folder, front, point)
+    (folder / "decision.json").write_text(json.dumps(entry), encoding="utf-8")

@@ -94,8 +94,9 @@ def build_front(config: DictConfig, data: TabularDataModule) -> FrontModule:
             expected="one whose λ the members differ in",
             mend="pass method=parity or method=adversarial; λ = 0 is the plain model",
         )
-    strengths = list(config.strengths)
+    strengths = OmegaConf.to_container(config.strengths)
     if config.conditioned:
+        assert isinstance(strengths, list)
         del parts["strength"]
         return ConditionedModule(
             network, data.groups, highest=max(strengths), grid=strengths, **parts

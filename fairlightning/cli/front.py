@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import lightning as L
-import numpy as np
 import pandas as pd
 import torch
 from omegaconf import DictConfig
@@ -18,15 +17,21 @@ from torch import nn
 
 from fairlightning.cli.build import build_front, build_network, build_trainer
 from fairlightning.cli.console import wide_console
+from fairlightning.cli.front_criteria import (
+    complexity_records,
+    complexity_reference,
+    criteria,
+    logged_criteria,
+)
+from fairlightning.cli.front_members import is_plain, member_strengths, settings_of
 from fairlightning.cli.front_results import print_front, shown_path, write_front_results
 from fairlightning.cli.results import CONTINUE, predictions
 from fairlightning.cli.run import fit, launch, seeded_data
 from fairlightning.convex.limit import LIMIT_CRITERIA, limit_line
 from fairlightning.data import TabularDataModule
-from fairlightning.exceptions import ArgumentError, check_choice
+from fairlightning.exceptions import check_choice
 from fairlightning.front import FrontModule, ParetoCheckpoint
 from fairlightning.verification import (
-    Criterion,
     Front,
     FrontLimit,
     FrontPoint,
@@ -83,27 +88,21 @@ def settled_config(config: DictConfig, data: TabularDataModule) -> DictConfig:
     """Return a copy in which all λ, the attributes and the criteria to keep models by are named.
 
     Raises:
-        ArgumentError: On λ that are negative or equal, fewer than 2 of them, or attributes that the
-            data do not have.
+        ArgumentError: As `member_strengths` and `criteria`, and on attributes that the data do not
+            have.
     """
     config = deepcopy(config)
-    config.strengths = _strengths(config)
-    config.k = len(config.strengths)
     names = list(data.groups.names)
     config.attributes = config.attributes or names[:1]
     for name in config.attributes:
         check_choice("attributes", name, names)
+    config.strengths = member_strengths(config)
+    config.k = len(settings_of(config))
     pareto = config.callbacks.get("pareto")
     if pareto is not None and not pareto.criteria:
-        gaps = {f"val/fairness/{c.metric}/{c.attribute}": "min" for c in criteria(config)[1:]}
-        pareto.criteria = {"val/accuracy": "max", **gaps}
+        pareto.criteria = logged_criteria(config, data.groups)
+        pareto.reference = complexity_reference(config, data)
     return config
-
-
-def criteria(config: DictConfig) -> tuple[Criterion, ...]:
-    """Accuracy, and the gap of each attribute."""
-    metric = f"{config.criterion}_difference"
-    return (Criterion("accuracy"), *(Criterion(metric, name) for name in config.attributes))
 
 
 def kept_members(
@@ -118,7 +117,7 @@ def kept_members(
     members = []
     if keeper is not None:
         members = [Member(kept.member or 0, kept.epoch, kept.path) for kept in keeper.kept]
-    plain = [k for k, strength in enumerate(config.strengths) if strength == 0]
+    plain = [k for k, settings in enumerate(settings_of(config)) if is_plain(settings)]
     last = plain if members else range(module.members)
     members += [
         member
@@ -139,6 +138,7 @@ def evaluated(
     """Predict and evaluate all members on validation and test; write their predictions."""
     network = build_network(config, data)
     shown = shown_path(folder)
+    settings = settings_of(config)
     points, frames = [], []
     silent = not config.trainer.enable_progress_bar
     for member in track(members, "Evaluating models", disable=silent):
@@ -148,8 +148,8 @@ def evaluated(
         records = evaluate(frames[-1], data.groups, weight=weight, threshold=config.threshold)
         point = FrontPoint(
             name,
-            {"strength": float(config.strengths[member.number])},
-            tuple(records),
+            settings[member.number],
+            (*records, *complexity_records(config, network)),
             f"members/{member.path.name}",
             f"from fairlightning.cli.build import load_run; "
             f"module, data = load_run({str(shown)!r}, {name!r})",
@@ -161,7 +161,8 @@ def evaluated(
     write_predictions(folder / "predictions.parquet", every)
     plain = None if baseline is None else baseline.path.stem
     limit = None if plain is None else _limit(every[every["member"] == plain], config, data)
-    return Front(title(config), criteria(config), tuple(points), plain, limit)
+    found = criteria(config, data.groups)
+    return Front(title(config), found, tuple(points), plain, limit)
 
 
 def title(config: DictConfig) -> str:
@@ -170,36 +171,6 @@ def title(config: DictConfig) -> str:
     data = Path(source).stem if source else config.dataset._target_.rsplit(".", 1)[-1]
     model = config.model._target_.rsplit(".", 1)[-1]
     return f"{data}, {model}, {' + '.join(config.method.objectives)}"
-
-
-def _strengths(config: DictConfig) -> list[float]:
-    if config.method.strength != 1:
-        raise ArgumentError.of(
-            "method.strength",
-            found=config.method.strength,
-            expected="1: each member has a strength of its own",
-            mend="pass strengths=[0, 0.1, 1], or weakest=... strongest=...",
-        )
-    if config.strengths is not None:
-        found = [float(strength) for strength in config.strengths]
-    else:
-        if config.k < 3 or not 0 < config.weakest < config.strongest:
-            raise ArgumentError.of(
-                "k, weakest, strongest",
-                found=f"{config.k}, {config.weakest}, {config.strongest}",
-                expected="at least 3 models, and 0 < weakest < strongest",
-                mend="pass k=16 weakest=0.05 strongest=5, or strengths=[...]",
-            )
-        grid = np.geomspace(config.weakest, config.strongest, config.k - 1)
-        found = [0.0, *(float(f"{strength:.4g}") for strength in grid)]
-    if len(set(found)) < max(len(found), 2) or min(found) < 0:
-        raise ArgumentError.of(
-            "strengths",
-            found=found,
-            expected="at least 2, each 0 or more, and none twice",
-            mend="pass strengths=[0, 0.1, 1]",
-        )
-    return found
 
 
 def _saved(module: FrontModule, k: int, epoch: int, folder: Path) -> Member:

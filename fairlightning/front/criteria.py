@@ -13,7 +13,9 @@ from fairlightning.functional.pareto import Array
 
 DIRECTIONS = ("max", "min")
 
-_UP_TO_ONE = re.compile(r"/fairness/(?!treatment_equality|equalized_odds_sum)\w+_difference/")
+_UP_TO_ONE = re.compile(
+    r"/fairness/(?!treatment_equality|equalized_odds_sum)\w+_difference/|/(brier|calibration_error)$"
+)
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class Criteria:
         Args:
             directions: Name → direction; at least one.
             reference: Worst values. Where none is given it is 0 for what is maximised, and 1 for
-                the differences between groups whose largest value is 1.
+                the Brier score, the calibration error and the differences between groups that
+                are at most 1.
 
         Raises:
             ArgumentError: Without criteria, on an unknown direction, on a reference for something
@@ -91,6 +94,7 @@ def _worst(name: str, direction: str) -> float:
     raise ArgumentError.of(
         "reference",
         found=f"none for {name!r}",
-        expected="the worst value that counts, which is known of accuracies and gaps alone",
+        expected="the worst value that counts, which is known of accuracies, gaps, Brier score "
+        "and calibration error alone",
         mend=f"pass reference={{{name!r}: ...}}",
     )

@@ -19,10 +19,14 @@ from fairlightning.front.stacked import Stacked
 from fairlightning.functional.rows import positive_scores
 from fairlightning.groups import GroupSpec
 from fairlightning.module import FairModule, cross_entropy
-from fairlightning.objectives import Combination, Objective, Strengths
+from fairlightning.objectives import Combination, Objective, Strength, Strengths
 
 fused_adamw = partial(torch.optim.AdamW, fused=True)
 """AdamW in one pass over each stacked parameter, which it reads and writes once a step."""
+
+
+STRENGTH = "front_strength"
+"""Where a checkpoint keeps the strengths of its members."""
 
 
 class FrontModule(FairModule):
@@ -118,6 +122,26 @@ class FrontModule(FairModule):
         """
         return self.network.member(k)
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the strengths, by which the members are known."""
+        checkpoint[STRENGTH] = _plain(self.fairness.strength)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse the members of another front.
+
+        Raises:
+            ArgumentError: If their strengths are not those of this one.
+        """
+        saved = checkpoint.get(STRENGTH)
+        own = _plain(self.fairness.strength)
+        if saved is not None and saved != own:
+            raise ArgumentError.of(
+                "strength",
+                found=f"{own}, and {saved} in the checkpoint",
+                expected="the same strengths in the same order",
+                mend="pass the strengths of the run that wrote the checkpoint, or train anew",
+            )
+
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Probabilities of the positive class, `(N, K)` float64."""
         return torch.stack([positive_scores(logits) for logits in self(batch.inputs)], -1)
@@ -143,6 +167,13 @@ class FrontModule(FairModule):
         for group in optimizer.param_groups:
             clip_members(group["params"], gradient_clip_val)
         return None
+
+
+def _plain(strength: Strength) -> list[float] | dict[str, list[float]]:
+    """Strengths as plain values, for checkpoints."""
+    if isinstance(strength, Mapping):
+        return {name: [*row] for name, row in strength.items()}
+    return [*strength] if isinstance(strength, Sequence) else [strength]
 
 
 def _count(

@@ -1,13 +1,17 @@
 """`fairlightning front`: one training, its files, and the models that can be loaded from them."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import write_decision
 from hydra import compose, initialize_config_dir
 from matplotlib import image
 
 from fairlightning.cli.build import build_data, build_network, conf_dir, load_run
+from fairlightning.cli.collect import collect
 from fairlightning.cli.front import front, settled_config
 from fairlightning.exceptions import ArgumentError
 from fairlightning.module import FairModule
@@ -115,6 +119,15 @@ def test_a_killed_front_resumes_to_the_same_models(configured, tmp_path):
     assert done == again  # read, not trained anew
 
 
+def test_the_members_of_another_front_are_not_taken_over(configured, tmp_path):
+    front(configured("trainer.max_epochs=1"))
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    with pytest.raises(
+        ArgumentError, match=r"\[0.0, 2.0\], and \[0.0, 1.0, 4.0\] in the checkpoint"
+    ):
+        front(configured(f"resume={last}", "strengths=[0,2]", f"run_dir={tmp_path}/again"))
+
+
 def test_the_default_grid_and_the_first_attribute(composed):
     config = composed("k=5", command="front")
     settled = settled_config(config, build_data(config))
@@ -129,9 +142,58 @@ def test_the_default_grid_and_the_first_attribute(composed):
     assert config.attributes is None
 
 
+@pytest.fixture
+def simplex(composed):
+    """A front over weights of accuracy, fairness and interpretability."""
+    options = ("method=multi_objective", "simplex=2", "also=[complexity,brier]", "logger=none")
+    return composed(*options, "optimizer.learning_rate=0.01", command="front")
+
+
+def test_weights_on_a_simplex_and_further_criteria(simplex, tmp_path):
+    settled = settled_config(simplex, build_data(simplex))
+    assert settled.strengths.task == [0.5, 0.5, 1.0]  # none without the task
+    assert settled.strengths.fairness == [0.0, 0.5, 0.0]
+    made = front(simplex)
+    assert [c.metric for c in made.criteria][2:] == ["complexity", "brier"]
+    assert made.baseline.settings == {"task": 1.0, "fairness": 0.0, "interpretability": 0.0}
+    for point in made.points:
+        weights = torch.load(tmp_path / "run" / point.model, weights_only=True).items()
+        norm = sum(w.square().sum().item() for n, w in weights if w.ndim > 1)
+        assert point.record(made.criteria[2], "test").value == pytest.approx(norm, rel=1e-5)
+    assert "brier" in (tmp_path / "run" / "front.html").read_text()
+
+
+def test_further_models_around_the_chosen_one(configured, tmp_path):
+    first = front(configured("~callbacks.pareto"))
+    run = tmp_path / "run"
+    around = (f"around={run}", "strengths=null", "k=4", f"run_dir={tmp_path / 'more'}")
+    config = configured(*around)
+    decide = partial(write_decision, run, first)
+    decide(first.points[0])
+    with pytest.raises(ArgumentError, match="no λ above 0"):
+        settled_config(config, build_data(config))
+    point = next(p for p in first.points if p.settings["strength"] == 1.0)
+    decide(point)
+    strengths = settled_config(config, build_data(config)).strengths
+    assert strengths[0] == 0 and len(strengths) == 4
+    assert all(0.25 < strength < 4 for strength in strengths[1:])
+    made = front(config)
+    assert {p.settings["strength"] for p in made.points} <= set(strengths)
+    both = collect(tmp_path, output=tmp_path / "both")
+    assert len(both.points) == len(first.points) + len(made.points)
+    other = configured(*around, "seed=1")
+    with pytest.raises(ArgumentError, match=r"seed other than that of .*run"):
+        settled_config(other, build_data(other))
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
+        ("simplex=3", "strengths, simplex: found all of them"),
+        ("also=[complexity]", "a penalty on complexity among them"),
+        ("also=[demographic_parity_difference/sex]", "twice"),
+        ("also=[brier/age]", "also: found 'age'"),
+        ("also=[selection_rate]", "of which one end is better"),
         ("method=constrained", "'constrained': found RateConstraint"),
         ("method=erm", "one without an objective"),
         ("combination=upgrad", "GradientAggregation"),

@@ -3,11 +3,11 @@
 That the page saves such files is tested in `tests/report/test_front_html.py`.
 """
 
-import hashlib
 import json
 from datetime import timedelta
 
 import pytest
+from helpers import decision_entry
 
 from fairlightning.exceptions import DataError
 from fairlightning.metrics import Record
@@ -16,6 +16,7 @@ from fairlightning.verification import (
     Front,
     FrontPoint,
     read_decision,
+    read_front,
     write_front,
 )
 
@@ -41,24 +42,7 @@ def front(tmp_path):
 
 @pytest.fixture
 def entry(front):
-    figures = point("b", 0.7, 0.0).records
-    return {
-        "version": 1,
-        "front": {"title": "t", "sha256": hashlib.sha256(front.read_bytes()).hexdigest()},
-        "chosen": {"id": "b"},
-        "how": "manual",
-        "within_bounds": True,
-        "dominated": False,
-        "weights": [],
-        "bounds": [],
-        "values": {
-            "val": [record._asdict() for record in figures[:2]],
-            "test": [record._asdict() for record in figures[2:]],
-        },
-        "reason": "no gap at all",
-        "by": "Ann",
-        "time": "2026-01-31T12:00:00.000Z",
-    }
+    return decision_entry(front.parent, read_front(front), point("b", 0.7, 0.0))
 
 
 def read(entry, front):
