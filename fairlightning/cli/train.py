@@ -17,7 +17,7 @@ from fairlightning.cli.console import wide_console
 from fairlightning.cli.results import RunFolder
 from fairlightning.cli.run import fit, launch, seeded_data
 from fairlightning.convex_module import ConvexModule
-from fairlightning.data import TabularDataModule
+from fairlightning.data import MemoryDataModule
 from fairlightning.metrics import Record
 from fairlightning.module import FairModule
 from fairlightning.report import metrics_table
@@ -59,7 +59,7 @@ def train(config: DictConfig) -> list[Record]:
 
 
 def _boost(
-    config: DictConfig, module: FairModule, trees: BoostedTrees, data: TabularDataModule
+    config: DictConfig, module: FairModule, trees: BoostedTrees, data: MemoryDataModule
 ) -> list[Record]:
     """Grow trees without a Trainer, and write the same folder of a run."""
     console = wide_console()
