@@ -24,11 +24,12 @@ from fairlightning.convex.linear import LinearResult
 from fairlightning.data import MemoryDataModule
 from fairlightning.exceptions import DataError
 from fairlightning.functional.rows import positive_scores
-from fairlightning.metrics import Record, tag
+from fairlightning.metrics import Record, Recovery, tag
 from fairlightning.module import FairModule
 from fairlightning.report import is_shown, place
 from fairlightning.verification import (
     evaluate,
+    probe,
     read_metrics,
     read_predictions,
     write_metrics,
@@ -113,6 +114,27 @@ class RunFolder:
         frame = read_predictions(path)
         weight = "weight" if "weight" in frame else None
         return evaluate(frame, data.groups, weight=weight, threshold=threshold)
+
+    def write_probe(
+        self, network: nn.Module, data: MemoryDataModule, config: DictConfig
+    ) -> list[Recovery]:
+        """Probe the network on the test rows, and write what was recovered to `probe.json`."""
+        logits, representation = outputs(network, data, "test")
+        sources = {"logits": logits}
+        if representation is not None:
+            sources = {"representation": representation, **sources}
+        batch = data.batch("test")
+        found = probe(
+            sources,
+            batch.target,
+            batch.sensitive,
+            data.groups,
+            attributes=config.attributes,
+            seed=config.seed,
+        )
+        rows = [{"stage": "test", **row._asdict()} for row in found]
+        (self.path / "probe.json").write_text(json.dumps(rows, indent=2) + "\n")
+        return found
 
     def finish(self, records: list[Record]) -> None:
         """Write `metrics.json`, the last file: where it is, the run is finished."""
