@@ -40,9 +40,8 @@ def gradients(combination=None, strength=0.7, **options):
     fixed = adversary._losses(h, step, adversary.head)
     loss_a = (fixed[0] / fixed[1]).mean()
     theirs = torch.autograd.grad(loss_a, network, materialize_grads=True)
-    flat = [
-        torch.cat([g.flatten() for g in part]) for part in (found[: len(network)], ours, theirs)
-    ]
+    parts = found[: len(network)], ours, theirs
+    flat = [torch.cat([g.flatten() for g in part]) for part in parts]
     return *flat, found[len(network) :]
 
 
@@ -87,7 +86,7 @@ def test_several_heads_are_the_mean_of_their_losses():
         one.head = part
         alone.append(one(step).own)
     torch.testing.assert_close(several(step).own, torch.stack(alone).mean())
-    assert len({float(loss) for loss in alone}) == 3
+    assert len({loss.item() for loss in alone}) == 3
 
 
 def test_a_standardised_adversary_sees_what_varies_little(monkeypatch):
