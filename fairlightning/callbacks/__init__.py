@@ -1,5 +1,6 @@
 """Callbacks: ramp λ, move multipliers, monitor fairness, choose checkpoints, resume exactly."""
 
+from fairlightning.callbacks.adversary import AdversaryDiagnostics
 from fairlightning.callbacks.feasible import FeasibleCheckpoint
 from fairlightning.callbacks.monitor import FairnessMonitor
 from fairlightning.callbacks.multipliers import MultiplierUpdate
@@ -8,6 +9,7 @@ from fairlightning.callbacks.rng import ResumeRNG
 from fairlightning.callbacks.settled import SettledCheckpoint, SettledEarlyStopping, settled
 
 __all__ = [
+    "AdversaryDiagnostics",
     "FairnessMonitor",
     "FeasibleCheckpoint",
     "LambdaRamp",

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from hydra.utils import get_class, instantiate
+from hydra.utils import get_class, get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from fairlightning.boosting import BoostedTrees
-from fairlightning.data import TabularDataModule
+from fairlightning.data import MemoryDataModule
 from fairlightning.exceptions import ArgumentError, DataError, SetupError, check_choice
 from fairlightning.front import ConditionedModule, FrontModule
 from fairlightning.models import Linear, prepare
 from fairlightning.module import FairModule
+
+MODELS = {
+    "numeric": ("tables", "model=mlp"),
+    "channels": ("images", "model=cnn"),
+    "features": ("sequences", "model=rnn or model=transformer"),
+    "vocabulary": ("sequences", "model=rnn or model=transformer"),
+}
+"""Kinds of inputs, and networks that take them, by an argument of these networks."""
 
 
 def conf_dir() -> Path:
@@ -37,10 +47,10 @@ def conf_dir() -> Path:
     )
 
 
-def build_data(config: DictConfig) -> TabularDataModule:
+def build_data(config: DictConfig) -> MemoryDataModule:
     """Read and check the data set."""
     options = {"every_row": True} if solved_convexly(config) else {}
-    data: TabularDataModule = instantiate(
+    data: MemoryDataModule = instantiate(
         config.dataset, seed=config.seed, _convert_="all", **options
     )
     data.setup()
@@ -52,7 +62,7 @@ def solved_convexly(config: DictConfig) -> bool:
     return "convex" in config.method and issubclass(get_class(config.model._target_), Linear)
 
 
-def build_module(config: DictConfig, data: TabularDataModule) -> FairModule:
+def build_module(config: DictConfig, data: MemoryDataModule) -> FairModule:
     """Make network, objectives and module for the columns of the data.
 
     Raises:
@@ -70,7 +80,7 @@ def build_module(config: DictConfig, data: TabularDataModule) -> FairModule:
     return FairModule(network, data.groups, **_parts(config, data, network))
 
 
-def build_front(config: DictConfig, data: TabularDataModule) -> FrontModule:
+def build_front(config: DictConfig, data: MemoryDataModule) -> FrontModule:
     """Make a module of several models trained together, one for each of `config.strengths`.
 
     With `config.conditioned` it is one network that gives the model of each.
@@ -104,19 +114,31 @@ def build_front(config: DictConfig, data: TabularDataModule) -> FrontModule:
     return FrontModule(network, data.groups, **{**parts, "strength": strengths})
 
 
-def build_network(config: DictConfig, data: TabularDataModule) -> nn.Module:
+def build_network(config: DictConfig, data: MemoryDataModule) -> nn.Module:
     """Make the network for the columns of the data, with what depends on their values."""
-    network: nn.Module = instantiate(
-        config.model,
-        numeric=data.num_numeric,
-        cardinalities=data.cardinalities,
-        _convert_="all",
-    )
+    sizes = data.input_sizes
+    _check_inputs(config.model, sizes)
+    network: nn.Module = instantiate(config.model, **sizes, _convert_="all")
     prepare(network, data.batch("train").inputs)
     return network
 
 
-def _parts(config: DictConfig, data: TabularDataModule, network: nn.Module) -> dict[str, Any]:
+def _check_inputs(model: DictConfig, sizes: Mapping[str, Any]) -> None:
+    """Refuse a network for inputs of another kind than the data have."""
+    target = model.network if "network" in model else model  # the members of an ensemble
+    taken = signature(get_object(target._target_)).parameters
+    if set(sizes) <= set(taken) or any(p.kind is p.VAR_KEYWORD for p in taken.values()):
+        return
+    kind, fitting = next(MODELS[name] for name in sizes if name in MODELS)
+    raise ArgumentError.of(
+        "model",
+        found=f"{target._target_.rsplit('.', 1)[-1]} for {kind}",
+        expected=f"a network that takes {', '.join(sizes)}",
+        mend=f"pass {fitting}, or another data set",
+    )
+
+
+def _parts(config: DictConfig, data: MemoryDataModule, network: nn.Module) -> dict[str, Any]:
     """Keyword arguments of a `FairModule` beside network and groups."""
     objectives = {
         name: instantiate(node, _partial_=True, _convert_="all")(data.groups, network.sizes)
@@ -163,7 +185,7 @@ def build_trainer(config: DictConfig) -> L.Trainer:
     return trainer
 
 
-def load_run(folder: str | Path, model: str | None = None) -> tuple[FairModule, TabularDataModule]:
+def load_run(folder: str | Path, model: str | None = None) -> tuple[FairModule, MemoryDataModule]:
     """Bring back a model of a run, with the data that it was trained on.
 
     Args:

@@ -28,7 +28,7 @@ from fairlightning.cli.front_results import print_front, shown_path, write_front
 from fairlightning.cli.results import CONTINUE, predictions
 from fairlightning.cli.run import fit, launch, seeded_data
 from fairlightning.convex.limit import LIMIT_CRITERIA, limit_line
-from fairlightning.data import TabularDataModule
+from fairlightning.data import MemoryDataModule
 from fairlightning.exceptions import check_choice
 from fairlightning.front import FrontModule, ParetoCheckpoint
 from fairlightning.verification import (
@@ -84,7 +84,7 @@ def front(config: DictConfig) -> Front | None:
     return found
 
 
-def settled_config(config: DictConfig, data: TabularDataModule) -> DictConfig:
+def settled_config(config: DictConfig, data: MemoryDataModule) -> DictConfig:
     """Return a copy in which all λ, the attributes and the criteria to keep models by are named.
 
     Raises:
@@ -132,7 +132,7 @@ def evaluated(
     members: Sequence[Member],
     baseline: Member | None,
     config: DictConfig,
-    data: TabularDataModule,
+    data: MemoryDataModule,
     folder: Path,
 ) -> Front:
     """Predict and evaluate all members on validation and test; write their predictions."""
@@ -181,13 +181,13 @@ def _saved(module: FrontModule, k: int, epoch: int, folder: Path) -> Member:
     return Member(k, epoch, path)
 
 
-def _scored(network: nn.Module, path: Path, data: TabularDataModule) -> pd.DataFrame:
+def _scored(network: nn.Module, path: Path, data: MemoryDataModule) -> pd.DataFrame:
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     parts = [predictions(network, data, split, path.stem) for split in ("validation", "test")]
     return pd.concat(parts, ignore_index=True)
 
 
-def _limit(plain: pd.DataFrame, config: DictConfig, data: TabularDataModule) -> FrontLimit | None:
+def _limit(plain: pd.DataFrame, config: DictConfig, data: MemoryDataModule) -> FrontLimit | None:
     """What group thresholds on the plain model's scores reach, chosen on validation."""
     if config.criterion not in LIMIT_CRITERIA or len(config.attributes) > 1:
         return None

@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from fairlightning.cli.build import build_network
-from fairlightning.data import TabularDataModule
+from fairlightning.data import MemoryDataModule
 from fairlightning.exceptions import ArgumentError, check_choice
 from fairlightning.groups import GroupSpec
 from fairlightning.metrics import Record, tag
@@ -79,7 +79,7 @@ def complexity_records(config: DictConfig, network: nn.Module) -> list[Record]:
     ]
 
 
-def complexity_reference(config: DictConfig, data: TabularDataModule) -> dict[str, float] | None:
+def complexity_reference(config: DictConfig, data: MemoryDataModule) -> dict[str, float] | None:
     """The worst complexity that counts: ten times that of a network before training.
 
     None where complexity is no criterion.

@@ -16,19 +16,20 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 from rich.markup import escape
-from torch import nn
+from torch import Tensor, nn
 
 from fairlightning.callbacks import FeasibleCheckpoint
 from fairlightning.cli.build import solved_convexly
 from fairlightning.convex.linear import LinearResult
-from fairlightning.data import TabularDataModule
+from fairlightning.data import MemoryDataModule
 from fairlightning.exceptions import DataError
 from fairlightning.functional.rows import positive_scores
-from fairlightning.metrics import Record, tag
+from fairlightning.metrics import Record, Recovery, tag
 from fairlightning.module import FairModule
 from fairlightning.report import is_shown, place
 from fairlightning.verification import (
     evaluate,
+    probe,
     read_metrics,
     read_predictions,
     write_metrics,
@@ -84,7 +85,7 @@ class RunFolder:
         path = self.path / "checkpoints" / "last.ckpt"
         return path if path.is_file() else None
 
-    def write_config(self, config: DictConfig, data: TabularDataModule) -> None:
+    def write_config(self, config: DictConfig, data: MemoryDataModule) -> None:
         """Write what was asked for and where it runs, before training starts."""
         self.path.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(config, self.path / "config.yaml", resolve=True)
@@ -101,7 +102,7 @@ class RunFolder:
         (self.path / "environment.json").write_text(text + "\n")
 
     def write_predictions(
-        self, module: FairModule, data: TabularDataModule, threshold: float
+        self, module: FairModule, data: MemoryDataModule, threshold: float
     ) -> list[Record]:
         """Predict validation and test, and evaluate from the predictions that are on disk.
 
@@ -113,6 +114,27 @@ class RunFolder:
         frame = read_predictions(path)
         weight = "weight" if "weight" in frame else None
         return evaluate(frame, data.groups, weight=weight, threshold=threshold)
+
+    def write_probe(
+        self, network: nn.Module, data: MemoryDataModule, config: DictConfig
+    ) -> list[Recovery]:
+        """Probe the network on the test rows, and write what was recovered to `probe.json`."""
+        logits, representation = outputs(network, data, "test")
+        sources = {"logits": logits}
+        if representation is not None:
+            sources = {"representation": representation, **sources}
+        batch = data.batch("test")
+        found = probe(
+            sources,
+            batch.target,
+            batch.sensitive,
+            data.groups,
+            attributes=config.attributes,
+            seed=config.seed,
+        )
+        rows = [{"stage": "test", **row._asdict()} for row in found]
+        (self.path / "probe.json").write_text(json.dumps(rows, indent=2) + "\n")
+        return found
 
     def finish(self, records: list[Record]) -> None:
         """Write `metrics.json`, the last file: where it is, the run is finished."""
@@ -167,7 +189,7 @@ class RunFolder:
 
 
 def predictions(
-    network: nn.Module, data: TabularDataModule, split: str, member: int | str = 0
+    network: nn.Module, data: MemoryDataModule, split: str, member: int | str = 0
 ) -> pd.DataFrame:
     """Score every row of a split.
 
@@ -181,18 +203,12 @@ def predictions(
         The columns of `predictions.parquet`; `score` is the probability of the positive class.
     """
     batch = data.batch(split)
-    network.eval()
-    # Trees have no parameters, and are on the CPU.
-    device = next(network.parameters(), torch.empty(0)).device
-    # Not a loader of the data module, which after a DDP training would give this rank's share.
-    chunks = zip(*(x.split(data.eval_batch_size) for x in batch.inputs), strict=True)
-    with torch.inference_mode():
-        logits = [network(tuple(x.to(device) for x in inputs))[0] for inputs in chunks]
+    logits, _ = outputs(network, data, split)
     columns = {
         "row": batch.index.numpy(),
         "split": {"validation": "val"}.get(split, split),
         "member": member,
-        "score": positive_scores(torch.cat(logits)).cpu().numpy(),
+        "score": positive_scores(logits).numpy(),
         "target": batch.target.numpy(),
     }
     frame = pd.DataFrame(columns)
@@ -202,6 +218,27 @@ def predictions(
     if batch.weight is not None:
         frame["weight"] = batch.weight.double().numpy()
     return frame
+
+
+def outputs(network: nn.Module, data: MemoryDataModule, split: str) -> tuple[Tensor, Tensor | None]:
+    """Run a network, in evaluation mode, on every row of a split.
+
+    Returns:
+        `(N, 1)` logits and `(N, H)` representation, on the CPU; None from one that has none.
+    """
+    network.eval()
+    # Trees have no parameters, and are on the CPU.
+    device = next(network.parameters(), torch.empty(0)).device
+    batch, size = data.batch(split), data.eval_batch_size
+    # Not a loader of the data module, which after a DDP training would give this rank's share.
+    parts = [batch.take(slice(i, i + size)) for i in range(0, len(batch.index), size)]
+    with torch.inference_mode():
+        found = [
+            network(data.transfer_batch_to_device(part, device, 0).inputs)[:2] for part in parts
+        ]
+    logits, representation = zip(*found, strict=True)
+    known = representation[0] is not None
+    return torch.cat(logits).cpu(), torch.cat(representation).cpu() if known else None
 
 
 def hyperparameters(config: DictConfig) -> dict[str, str | float | bool]:

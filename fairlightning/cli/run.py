@@ -20,11 +20,11 @@ from rich.console import Console
 from fairlightning.cli.build import build_data, conf_dir
 from fairlightning.cli.console import quiet
 from fairlightning.cli.results import CONTINUE, RunFolder
-from fairlightning.data import TabularDataModule
+from fairlightning.data import MemoryDataModule
 from fairlightning.exceptions import ArgumentError, FairlightningError
 
 
-def seeded_data(config: DictConfig) -> TabularDataModule:
+def seeded_data(config: DictConfig) -> MemoryDataModule:
     """Set threads and seeds as the configuration says, and read the data."""
     torch.set_num_threads(config.threads)
     L.seed_everything(config.seed, workers=True, verbose=False)
@@ -35,7 +35,7 @@ def fit(
     config: DictConfig,
     trainer: L.Trainer,
     module: L.LightningModule,
-    data: TabularDataModule,
+    data: MemoryDataModule,
     console: Console,
 ) -> RunFolder:
     """Write down what was asked for, and train, from a checkpoint if `resume` asks for it.

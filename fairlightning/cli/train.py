@@ -17,10 +17,10 @@ from fairlightning.cli.console import wide_console
 from fairlightning.cli.results import RunFolder
 from fairlightning.cli.run import fit, launch, seeded_data
 from fairlightning.convex_module import ConvexModule
-from fairlightning.data import TabularDataModule
+from fairlightning.data import MemoryDataModule
 from fairlightning.metrics import Record
 from fairlightning.module import FairModule
-from fairlightning.report import metrics_table
+from fairlightning.report import metrics_table, probe_table
 
 
 def train(config: DictConfig) -> list[Record]:
@@ -52,14 +52,11 @@ def train(config: DictConfig) -> list[Record]:
     records = folder.write_predictions(module, data, config.threshold)
     folder.write_feasibility(trainer)
     folder.log_hyperparameters(trainer, config, records)
-    folder.finish(records)
-    console.print(metrics_table(records, "test"))
-    console.print(folder.where_to_look(), soft_wrap=True)
-    return records
+    return _conclude(config, folder, module, data, records)
 
 
 def _boost(
-    config: DictConfig, module: FairModule, trees: BoostedTrees, data: TabularDataModule
+    config: DictConfig, module: FairModule, trees: BoostedTrees, data: MemoryDataModule
 ) -> list[Record]:
     """Grow trees without a Trainer, and write the same folder of a run."""
     console = wide_console()
@@ -73,8 +70,24 @@ def _boost(
     checkpoints.mkdir(exist_ok=True)
     torch.save({"state_dict": module.state_dict()}, checkpoints / "best.ckpt")
     records = folder.write_predictions(module, data, config.threshold)
+    return _conclude(config, folder, module, data, records)
+
+
+def _conclude(
+    config: DictConfig,
+    folder: RunFolder,
+    module: FairModule,
+    data: MemoryDataModule,
+    records: list[Record],
+) -> list[Record]:
+    """Probe the network if asked to, write the last file and show the figures."""
+    console = wide_console()
+    found = folder.write_probe(module.network, data, config) if config.probe else []
+    records = records + [row.record("test") for row in found]
     folder.finish(records)
     console.print(metrics_table(records, "test"))
+    if found:
+        console.print(probe_table(found, "test"))
     console.print(folder.where_to_look(), soft_wrap=True)
     return records
 

@@ -1,8 +1,21 @@
-"""Data modules: tables become encoded batches that carry their sensitive attributes."""
+"""Data modules: rows become batches that carry their sensitive attributes."""
 
 from fairlightning.data.adult import ADULT, adult
+from fairlightning.data.arrays import ArrayDataModule, Arrays
 from fairlightning.data.batch import Batch
+from fairlightning.data.digits import biased_digits
 from fairlightning.data.loader import BatchLoader
+from fairlightning.data.memory import MemoryDataModule
 from fairlightning.data.tabular import TabularDataModule
 
-__all__ = ["ADULT", "Batch", "BatchLoader", "TabularDataModule", "adult"]
+__all__ = [
+    "ADULT",
+    "ArrayDataModule",
+    "Arrays",
+    "Batch",
+    "BatchLoader",
+    "MemoryDataModule",
+    "TabularDataModule",
+    "adult",
+    "biased_digits",
+]

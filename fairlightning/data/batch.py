@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 
 class Batch(NamedTuple):
-    """Rows of a table: features, label, sensitive attributes, weight and where they came from.
+    """Rows: what a network takes, label, sensitive attributes, weight and where they came from.
 
     Attributes:
-        inputs: `(numeric, categorical)`: `(N, D)` float32, standardised, and `(N, F)` int64 codes
-            in which 0 stands for a missing or unseen value.
+        inputs: What the network takes, a tensor or a tuple of tensors with a row for each row.
+            Tables: `(numeric, categorical)`: `(N, D)` float32, standardised, and `(N, F)` int64
+            codes in which 0 stands for a missing or unseen value. Images: `(N, C, height, width)`
+            float32. Sequences: `(values, lengths)`, see `fairlightning.models.RNN`.
         target: `(N,)` int64 labels in {0, 1}.
         sensitive: `(N, A)` int64 category positions; `-1` where the value is not known.
         weight: `(N,)` float32 row weights ≥ 0, or None where rows are not weighted.
@@ -21,9 +23,25 @@ class Batch(NamedTuple):
             step needs to check them again; true for the rows of our data modules.
     """
 
-    inputs: tuple[Tensor, Tensor]
+    inputs: Any
     target: Tensor
     sensitive: Tensor
     weight: Tensor | None
     index: Tensor  # type: ignore[assignment]  # hides tuple.index, which a batch has no use for
     checked: bool = False
+
+    def take(self, rows: slice | Tensor) -> Batch:
+        """Some of the rows: a slice, or positions `(n,)`, which may repeat."""
+
+        def pick(values: Tensor) -> Tensor:
+            return values[rows] if isinstance(rows, slice) else values.index_select(0, rows)
+
+        inputs = self.inputs
+        return Batch(
+            pick(inputs) if isinstance(inputs, Tensor) else tuple(map(pick, inputs)),
+            pick(self.target),
+            pick(self.sensitive),
+            None if self.weight is None else pick(self.weight),
+            pick(self.index),
+            self.checked,
+        )

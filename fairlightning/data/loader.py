@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from math import ceil
 
 import numpy as np
@@ -124,7 +124,7 @@ class BatchLoader:
             chunk = step * world + rank
             part = slice(chunk * rows // chunks, (chunk + 1) * rows // chunks)
             self._position = step + 1
-            yield self._take(part, order)
+            yield self.data.take(part if order is None else order[part])
 
     def _split(self, world: int) -> tuple[int, int]:
         """Number of batches per rank, and number of rows that all of them cover."""
@@ -160,23 +160,6 @@ class BatchLoader:
         generator = torch.Generator().manual_seed(int(mixed))
         index = self.data.index
         return torch.randperm(len(index), generator=generator).to(index.device)
-
-    def _take(self, part: slice, order: Tensor | None) -> Batch:
-        pick: Callable[[Tensor], Tensor]
-        if order is None:
-            pick = lambda values: values[part]  # noqa: E731
-        else:
-            rows = order[part]
-            pick = lambda values: values.index_select(0, rows)  # noqa: E731
-        (numeric, categorical), target, sensitive, weight, index, checked = self.data
-        return Batch(
-            (pick(numeric), pick(categorical)),
-            pick(target),
-            pick(sensitive),
-            None if weight is None else pick(weight),
-            pick(index),
-            checked,
-        )
 
 
 def rank_and_world() -> tuple[int, int]:

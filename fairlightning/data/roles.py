@@ -59,9 +59,7 @@ class Roles:
         Raises:
             DataError: If a column does not exist, has two roles, or no feature is left.
         """
-        for argument, names in self._named().items():
-            check_columns(frame, names, argument)
-        self._check_overlap()
+        self.check(frame)
         taken = {name for names in self._named().values() for name in names}
         free = [name for name in frame.columns if name not in taken]
         numbers = [name for name in free if _is_number(frame[name])]
@@ -80,6 +78,16 @@ class Roles:
             )
         unused = tuple(name for name in free if name not in {*numeric, *categorical})
         return Features(numeric, categorical, unused)
+
+    def check(self, frame: pd.DataFrame) -> None:
+        """Check the roles against a table.
+
+        Raises:
+            DataError: If a column does not exist or has two roles.
+        """
+        for argument, names in self._named().items():
+            check_columns(frame, names, argument)
+        self._check_overlap()
 
     def _named(self) -> dict[str, tuple[str, ...]]:
         """Columns that the caller named, by argument."""

@@ -11,38 +11,49 @@ from torch import Tensor
 from fairlightning.groups import GroupSpec, as_labels
 
 if TYPE_CHECKING:
+    from fairlightning.data.encoding import TableEncoder
     from fairlightning.data.prepare import Prepared
 
 
-def describe(table: Prepared) -> dict[str, Any]:
-    """Facts about the table, in plain Python values; see `TabularDataModule.describe`."""
-    frame, batches, encoder = table.frame, table.batches, table.encoder
+def describe(prepared: Prepared) -> dict[str, Any]:
+    """Facts about the rows, in plain Python values; see `MemoryDataModule.describe`."""
+    labelled, batches = prepared.labelled, prepared.batches
     target = torch.cat([batch.target for batch in batches.values()])
     sensitive = torch.cat([batch.sensitive for batch in batches.values()])
+    facts = {
+        "rows": len(labelled.frame),
+        "positive": labelled.positive,
+        "base_rate": _rate(target),
+        "splits": {
+            split: {"rows": len(batch.target), "base_rate": _rate(batch.target)}
+            for split, batch in batches.items()
+        },
+        "groups": _group_facts(labelled.groups, sensitive, target),
+        "unknown_sensitive": {
+            name: int((sensitive[:, axis] < 0).sum())
+            for axis, name in enumerate(labelled.groups.names)
+        },
+        "unlisted_sensitive": _unlisted(labelled.groups, labelled.frame),
+    }
+    encoder = prepared.encoder
+    return facts if encoder is None else {**facts, **_columns(prepared, encoder)}
+
+
+def _columns(prepared: Prepared, encoder: TableEncoder) -> dict[str, Any]:
+    """Facts about the columns of a table."""
+    frame, batches = prepared.labelled.frame, prepared.batches
     train = frame.iloc[batches["train"].index.numpy()]
-    used = [*encoder.features.numeric, *encoder.features.categorical, *table.groups.names]
+    groups = prepared.labelled.groups
+    used = [*encoder.features.numeric, *encoder.features.categorical, *groups.names]
     missing = {name: int(frame[name].isna().sum()) for name in dict.fromkeys(used)}
     unseen = {
         split: encoder.unseen(frame.iloc[batches[split].index.numpy()])
         for split in ("validation", "test")
     }
     return {
-        "rows": len(frame),
-        "positive": table.positive,
-        "base_rate": _rate(target),
-        "splits": {
-            split: {"rows": len(batch.target), "base_rate": _rate(batch.target)}
-            for split, batch in batches.items()
-        },
         "numeric": list(encoder.features.numeric),
         "categorical": dict(zip(encoder.categories, encoder.cardinalities, strict=True)),
         "unused": list(encoder.features.unused),
-        "groups": _group_facts(table.groups, sensitive, target),
-        "unknown_sensitive": {
-            name: int((sensitive[:, axis] < 0).sum())
-            for axis, name in enumerate(table.groups.names)
-        },
-        "unlisted_sensitive": _unlisted(table.groups, frame),
         "missing": {name: count for name, count in missing.items() if count},
         "unseen": {split: columns for split, columns in unseen.items() if columns},
         "constant": [
@@ -87,12 +98,15 @@ def report(facts: dict[str, Any]) -> str:
     lines = [f"{facts['rows']:,} rows, {facts['base_rate']:.1%} positive ({facts['positive']})"]
     for name, part in facts["splits"].items():
         lines.append(f"  {name}: {part['rows']:,} rows, {part['base_rate']:.1%} positive")
-    categorical = [f"{name} ({size - 1})" for name, size in facts["categorical"].items()]
-    lines += [
-        f"numeric features: {_join(facts['numeric'])}",
-        f"categorical features (categories): {_join(categorical)}",
-        f"columns without a role: {_join(facts['unused'])}",
-    ]
+    if "inputs" in facts:
+        lines.append(f"inputs: {facts['inputs']}")
+    if "numeric" in facts:
+        categorical = [f"{name} ({size - 1})" for name, size in facts["categorical"].items()]
+        lines += [
+            f"numeric features: {_join(facts['numeric'])}",
+            f"categorical features (categories): {_join(categorical)}",
+            f"columns without a role: {_join(facts['unused'])}",
+        ]
     for partition, groups in facts["groups"].items():
         lines.append(f"groups of {partition}:")
         for name, group in groups.items():
@@ -103,13 +117,18 @@ def report(facts: dict[str, Any]) -> str:
     for name, values in facts["unlisted_sensitive"].items():
         named = [f"{value} ({count:,} rows)" for value, count in values.items()]
         lines.append(f"values of {name} that are no category: {_join(named)}")
+    return "\n".join(lines + _column_lines(facts))
+
+
+def _column_lines(facts: dict[str, Any]) -> list[str]:
+    if "missing" not in facts:
+        return []
     missing = [f"{name} {count:,}" for name, count in facts["missing"].items()]
-    lines.append(f"missing values: {_join(missing)}")
+    lines = [f"missing values: {_join(missing)}"]
     for split, columns in facts["unseen"].items():
         named = [f"{name} {', '.join(values)}" for name, values in columns.items()]
         lines.append(f"in {split} but not in train: {'; '.join(named)}")
-    lines.append(f"constant in train: {_join(facts['constant'])}")
-    return "\n".join(lines)
+    return [*lines, f"constant in train: {_join(facts['constant'])}"]
 
 
 def _join(names: list[str]) -> str:

@@ -7,22 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
-from lightning import LightningDataModule
 from torch import Tensor
 
-from fairlightning.data.batch import Batch
-from fairlightning.data.loader import BatchLoader, check_at_least
+from fairlightning.data.encoding import TableEncoder
+from fairlightning.data.memory import MemoryDataModule
 from fairlightning.data.prepare import Prepared, prepare
 from fairlightning.data.roles import Roles, column_list
-from fairlightning.data.splits import SPLITS, check_fractions
-from fairlightning.data.summary import describe, report
+from fairlightning.data.splits import check_fractions
 from fairlightning.data.table import read_table
-from fairlightning.exceptions import SetupError, check_choice
-from fairlightning.groups import GroupSpec
 
 
-class TabularDataModule(LightningDataModule):
+class TabularDataModule(MemoryDataModule):
     """Checks, splits and encodes a table with a binary label and sensitive attributes.
 
     Everything is learned from the training rows alone: medians, scales and categories. Encoded
@@ -82,11 +77,10 @@ class TabularDataModule(LightningDataModule):
         every_row: bool = False,
         seed: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(
+            batch_size=batch_size, eval_batch_size=eval_batch_size, every_row=every_row, seed=seed
+        )
         check_fractions(val_fraction, test_fraction)
-        check_at_least("batch_size", batch_size, 1)
-        check_at_least("eval_batch_size", eval_batch_size, 1)
-        check_at_least("seed", seed, 0)
         self.source = source
         self.roles = Roles(
             target=target,
@@ -100,72 +94,45 @@ class TabularDataModule(LightningDataModule):
         )
         self.positive = positive
         self.categories = dict(sensitive) if isinstance(sensitive, Mapping) else {}
-        self.batch_size = batch_size
-        self.eval_batch_size = eval_batch_size
         self.val_fraction = val_fraction
         self.test_fraction = test_fraction
-        self.every_row = every_row
-        self.seed = seed
-        self._prepared: Prepared | None = None
 
-    def setup(self, stage: str | None = None) -> None:
-        """Read, check, split and encode the table, once.
-
-        Args:
-            stage: Of no effect: all splits are prepared together.
-
-        Raises:
-            DataError: If the table cannot be used.
-        """
-        if self._prepared is None:
-            self._prepared = prepare(
-                read_table(self.source),
-                self.roles,
-                positive=self.positive,
-                categories=self.categories,
-                val_fraction=self.val_fraction,
-                test_fraction=self.test_fraction,
-                seed=self.seed,
-            )
+    def _prepare(self) -> Prepared:
+        return prepare(
+            read_table(self.source),
+            self.roles,
+            positive=self.positive,
+            categories=self.categories,
+            val_fraction=self.val_fraction,
+            test_fraction=self.test_fraction,
+            seed=self.seed,
+        )
 
     @property
-    def _table(self) -> Prepared:
-        if self._prepared is None:
-            raise SetupError.of(
-                type(self).__name__,
-                found="no table read yet",
-                expected="setup() to have run",
-                mend="call datamodule.setup() first",
-            )
-        return self._prepared
+    def _encoder(self) -> TableEncoder:
+        encoder = self.prepared.encoder
+        assert encoder is not None
+        return encoder
 
     @property
-    def groups(self) -> GroupSpec:
-        """Sensitive attributes and their groups."""
-        return self._table.groups
+    def input_sizes(self) -> dict[str, Any]:
+        """`numeric` and `cardinalities`, the arguments of networks for tables."""
+        return {"numeric": self.num_numeric, "cardinalities": self.cardinalities}
 
     @property
     def num_numeric(self) -> int:
         """Number of numeric inputs `D`, indicators of missing values included."""
-        return self._table.encoder.num_numeric
+        return self._encoder.num_numeric
 
     @property
     def cardinalities(self) -> list[int]:
         """Number of codes of each of the `F` categorical inputs, code 0 included."""
-        return self._table.encoder.cardinalities
+        return self._encoder.cardinalities
 
     @property
     def feature_names(self) -> list[str]:
         """Names of the numeric inputs, then of the categorical ones."""
-        return self._table.encoder.names
-
-    def batch(self, split: str) -> Batch:
-        """All encoded rows of a split: train, validation or test."""
-        return self._table.batches[check_choice("split", split, SPLITS)]
-
-    def frame(self, split: str) -> pd.DataFrame:
-        """Source rows of a split; the index is the row number, as in `Batch.index`."""
-        return self._table.frame.iloc[self.batch(split).index.numpy()]
+        return self._encoder.names
 
     def encode(self, frame: pd.DataFrame) -> tuple[Tensor, Tensor]:
         """Encode new rows; neither label nor, by default, sensitive columns are needed.
@@ -179,57 +146,4 @@ class TabularDataModule(LightningDataModule):
         Raises:
             DataError: If a feature column does not exist or holds a value that is no number.
         """
-        return self._table.encoder(frame)
-
-    def describe(self) -> dict[str, Any]:
-        """Facts about the table in plain Python values.
-
-        Returns:
-            `rows`, `positive` (label that counts as 1), `base_rate`, `splits` (rows and base rate
-            of each), `numeric`, `categorical` (number of codes of each), `unused` (columns without
-            a role), `groups` (rows and base rate by attribute and their intersection),
-            `unknown_sensitive` (rows by attribute), `unlisted_sensitive` (values that are no
-            category, with their rows), `missing` (values by column), `unseen` (categories of
-            validation and test that train does not have) and `constant` (columns in train).
-        """
-        return describe(self._table)
-
-    def report(self) -> str:
-        """The facts of `describe` as text."""
-        return report(self.describe())
-
-    def __str__(self) -> str:
-        # Lightning's own text reads `loader.dataset`, which only torch's DataLoader has.
-        return repr(self) if self._prepared is None else self.report()
-
-    def train_dataloader(self) -> BatchLoader:
-        """Shuffled training batches; in order where the Trainer is asked to overfit."""
-        if self.every_row:
-            return BatchLoader(self.batch("train"), self.eval_batch_size)
-        return BatchLoader(
-            self.batch("train"),
-            self.batch_size,
-            shuffle=not getattr(self.trainer, "overfit_batches", 0),
-            drop_last=True,
-            seed=self.seed,
-        )
-
-    def val_dataloader(self) -> BatchLoader:
-        """Every validation row once."""
-        return BatchLoader(self.batch("validation"), self.eval_batch_size)
-
-    def test_dataloader(self) -> BatchLoader:
-        """Every test row once."""
-        return BatchLoader(self.batch("test"), self.eval_batch_size)
-
-    def predict_dataloader(self) -> BatchLoader:
-        """The test rows."""
-        return self.test_dataloader()
-
-    def transfer_batch_to_device(
-        self, batch: Any, device: torch.device, dataloader_idx: int
-    ) -> Any:
-        """Move a batch; one that is there already is handed on as it is, which saves time."""
-        if isinstance(batch, Batch) and batch.index.device == device:
-            return batch
-        return super().transfer_batch_to_device(batch, device, dataloader_idx)
+        return self._encoder(frame)

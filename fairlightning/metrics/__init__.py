@@ -21,6 +21,7 @@ from fairlightning.metrics.records import (
     signed,
     tag,
 )
+from fairlightning.metrics.recovery import Recovery
 from fairlightning.metrics.regression import (
     ExactGroupDistribution,
     GroupDistribution,
@@ -60,6 +61,7 @@ __all__ = [
     "Key",
     "PerGroup",
     "Record",
+    "Recovery",
     "ScoreTable",
     "StageMetrics",
     "Task",

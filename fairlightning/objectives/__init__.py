@@ -32,6 +32,7 @@ from fairlightning.objectives.scalarisation import (
     SmoothChebyshev,
 )
 from fairlightning.objectives.strengths import Strength, Strengths
+from fairlightning.objectives.task_projection import TaskProjection
 
 __all__ = [
     "Adversary",
@@ -60,6 +61,7 @@ __all__ = [
     "Strengths",
     "Strict",
     "Sums",
+    "TaskProjection",
     "Term",
     "WeightedSum",
     "checked_step",

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 
 from fairlightning.exceptions import ArgumentError, check_choice
 from fairlightning.functional.parity import CRITERIA, Criterion
-from fairlightning.functional.rates import mean_scores
+from fairlightning.functional.rates import mean_scores, segment_sums
 from fairlightning.functional.reversal import reverse_gradient
 from fairlightning.groups import GroupSpec
 from fairlightning.objectives.base import Objective, Step, Term
@@ -44,17 +45,25 @@ class Adversary(Objective):
             part in the guess of that one.
         learning_rate_factor: Learning rate of the head relative to the network's, greater than 0.
             A slow adversary is easy to fool and then removes little.
+        heads: Number of adversaries, alike but for their initial weights. The network faces the
+            mean of their losses, which is harder to fool than one of them (Elazar & Goldberg 2018,
+            arXiv:1808.06640).
+        standardise: Give the head each feature with mean 0 and variance 1 over the batch. Without
+            it the network can hide the attribute in features of little variance, where the head
+            finds it late and a fresh probe at once. Training on several ranks is then refused.
+        separate: Keep the network's part as a term of its own, −L_adversary with the head fixed, in
+            place of gradient reversal: any combination can then weigh it, `TaskProjection` among
+            them. Takes a second pass through the head, and is for one model alone.
         weight: Share in λ.
 
     Raises:
         ArgumentError: On an unknown feed, criterion or attribute, or sizes that are not positive.
 
     Shapes: representation `(..., N, H)` and logits `(..., N, 1)` as fed, target `(N,)`, sensitive
-    `(N, A)`. The term's `own` is the mean cross-entropy in nats over the attributes, ≥ 0; its
-    `value` is the negative of that, detached.
+    `(N, A)`. The term's `own` is the mean cross-entropy in nats over attributes and heads, ≥ 0; its
+    `value` is the negative of that, detached unless `separate`.
     """
 
-    weighs_itself = True  # λ acts inside the gradient reversal
     _axes: Tensor
     _barred: Tensor
 
@@ -68,12 +77,19 @@ class Adversary(Objective):
         hidden: Sequence[int] = (32,),
         attributes: Sequence[str] | None = None,
         learning_rate_factor: float = 10.0,
+        heads: int = 1,
+        standardise: bool = False,
+        separate: bool = False,
         weight: float = 1.0,
     ) -> None:
         super().__init__(groups, weight=weight, attributes=attributes)
+        self.weighs_itself = not separate  # λ acts inside the gradient reversal
+        self.stackable = not separate
+        self.standardise = standardise
+        self.additive = not standardise  # the batch's mean and variance are in every row
         check_choice("feed", feed, FEEDS)
         check_choice("criterion", criterion, CRITERIA)
-        _check_sizes(in_features, hidden, learning_rate_factor)
+        _check_sizes(in_features, [*hidden, heads], learning_rate_factor)
         self.feed = FEEDS[feed]
         self.criterion: Criterion = criterion
         self.requires = (*self.feed, "target", "sensitive")
@@ -86,7 +102,10 @@ class Adversary(Objective):
         self._ragged = bool(barred.any())
         self.register_buffer("_barred", barred.float() * -1e9, persistent=False)
         label_features = 2 if criterion == "equalized_odds" else 0
-        self.head = mlp_head(in_features + label_features, hidden, barred.numel())
+        made = [
+            mlp_head(in_features + label_features, hidden, barred.numel()) for _ in range(heads)
+        ]
+        self.head = made[0] if heads == 1 else SideBySide(made)
 
     @classmethod
     def build(cls, groups: GroupSpec, sizes: Mapping[str, int], **options: Any) -> Objective:
@@ -96,29 +115,103 @@ class Adversary(Objective):
         return cls(groups, in_features=sum(sizes[name] for name in FEEDS[feed]), **options)
 
     def sums(self, step: Step) -> tuple[Tensor, ...]:
-        """Summed cross-entropy `(..., A)`, and mass and rows `(A,)` of each attribute."""
-        assert step.target is not None and step.sensitive is not None
+        """Summed cross-entropy `(..., A)`, and mass and rows `(A,)` of each attribute.
+
+        If `separate`, in training also the summed cross-entropy in which the head is fixed.
+        """
         fed = [getattr(step, name) for name in self.feed]
         features = fed[0] if len(fed) == 1 else torch.cat(fed, -1)
-        features = reverse_gradient(features, self.weight.view(*self.weight.shape, 1, 1))
-        if self.criterion == "equalized_odds":
-            label = F.one_hot(step.target, 2).to(features.dtype)
-            features = torch.cat([features, label.expand(*features.shape[:-1], 2)], -1)
-        guess = self.head(features)
+        if self.weighs_itself:
+            features = reverse_gradient(features, self.weight.view(*self.weight.shape, 1, 1))
+            return self._losses(features, step, self.head)
+        own = self._losses(features.detach(), step, self.head)
+        if not self.training:
+            return own
+        return (*own, self._losses(features, step, self._fixed_head)[0])
+
+    def truth(self, step: Step) -> Tensor:
+        """Categories to guess, `(N, A)`; `-1` in rows that take no part."""
+        assert step.target is not None and step.sensitive is not None
         truth = step.sensitive.index_select(1, self._axes)
         if self.criterion == "equal_opportunity":
             truth = torch.where(step.target.unsqueeze(1) == 1, truth, -1)
-        logits = guess.unflatten(-1, self._barred.shape)
+        return truth
+
+    def _fixed_head(self, features: Tensor) -> Tensor:
+        fixed = {name: value.detach() for name, value in self.head.named_parameters()}
+        guess: Tensor = functional_call(self.head, fixed, (features,))
+        return guess
+
+    def _losses(
+        self, features: Tensor, step: Step, head: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        assert step.target is not None
+        if self.standardise:
+            features = _standardised(features)
+        if self.criterion == "equalized_odds":
+            label = F.one_hot(step.target, 2).to(features.dtype)
+            features = torch.cat([features, label.expand(*features.shape[:-1], 2)], -1)
+        logits = head(features).unflatten(-1, self._barred.shape)
         if self._ragged:
             logits = logits + self._barred
-        return _moments(_row_cross_entropy(logits, truth), truth >= 0, step.row_weight)
+        truth = self.truth(step)
+        if isinstance(self.head, nn.Sequential):
+            losses = _row_cross_entropy(logits, truth)
+        else:  # an axis of heads beside the rows
+            losses = _row_cross_entropy(logits, truth.unsqueeze(1)).mean(-2)
+        return _moments(losses, truth >= 0, step.row_weight)
 
     def term(self, sums: Sequence[Tensor]) -> Term:
         """Mean cross-entropy over the attributes."""
-        loss, mass, rows = sums
+        loss, mass, rows, *fixed = sums
         own = mean_scores(loss, mass.detach()).mean(-1)
+        value = mean_scores(fixed[0], mass.detach()).mean(-1) if fixed else own.detach()
         support = dict(zip(self.attributes, rows.detach().unbind(-1), strict=True))
-        return Term(-own.detach(), own=own, support=support)
+        return Term(-value, own=own, support=support)
+
+    def counts(self, step: Step) -> Tensor:
+        """Mass `(A, 2, C)` of the rows that take part, by label and category."""
+        assert step.target is not None
+        truth, classes = self.truth(step), self._barred.shape[1]
+        mass = torch.ones_like(step.target) if step.row_weight is None else step.row_weight
+        slots = torch.where(truth >= 0, truth, classes) + (classes + 1) * step.target.unsqueeze(1)
+        found = [segment_sums(mass.double(), slot, 2 * (classes + 1)) for slot in slots.unbind(1)]
+        table: Tensor = torch.stack(found).unflatten(1, (2, classes + 1))
+        return table[..., :-1]
+
+    def blind_loss(self, counts: Tensor) -> Tensor:
+        """Cross-entropy in nats of the best guess without what the head is fed.
+
+        It is the entropy of the attribute, given the label for equalized odds, as a mean over the
+        attributes.
+
+        Args:
+            counts: As `counts` gives them, of enough rows.
+        """
+        if self.criterion != "equalized_odds":
+            counts = counts.sum(1, keepdim=True)
+        mass = counts.sum(-1)
+        share = counts / mass.unsqueeze(-1).clamp_min(1e-300)
+        entropy: Tensor = torch.special.entr(share).sum(-1)
+        return mean_scores((entropy * mass).sum(-1), mass.sum(-1)).mean()
+
+
+class SideBySide(nn.Module):
+    """Several modules on the same input; their outputs on an axis before the last one."""
+
+    def __init__(self, modules: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(modules)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Give `(..., M, C)` outputs of M modules for `(..., H)` inputs."""
+        return torch.stack([part(inputs) for part in self.parts], -2)
+
+
+def _standardised(features: Tensor) -> Tensor:
+    """Mean 0 and variance 1 over the rows of `(..., N, H)`; constant features become 0."""
+    centred = features - features.mean(-2, keepdim=True)
+    return centred * torch.rsqrt(centred.square().mean(-2, keepdim=True) + 1e-10)
 
 
 def _row_cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
@@ -151,13 +244,13 @@ def mlp_head(in_features: int, hidden: Sequence[int], out_features: int) -> nn.S
     return nn.Sequential(*layers, nn.Linear(in_features, out_features))
 
 
-def _check_sizes(in_features: int, hidden: Sequence[int], learning_rate_factor: float) -> None:
-    if min([in_features, *hidden]) < 1:
+def _check_sizes(in_features: int, sizes: Sequence[int], learning_rate_factor: float) -> None:
+    if min([in_features, *sizes]) < 1:
         raise ArgumentError.of(
-            "in_features, hidden",
-            found=f"{in_features}, {list(hidden)}",
+            "in_features, hidden, heads",
+            found=f"{in_features}, {list(sizes)}",
             expected="sizes of at least 1",
-            mend="pass in_features = width of the representation, and hidden=(32,)",
+            mend="pass in_features = width of the representation, hidden=(32,) and heads=1",
         )
     if not learning_rate_factor > 0:
         raise ArgumentError.of(

@@ -12,6 +12,7 @@ from fairlightning.verification.files import (
 )
 from fairlightning.verification.front_file import Criterion, Front, FrontLimit, FrontPoint
 from fairlightning.verification.front_json import read_front, write_front
+from fairlightning.verification.probe import probe
 
 __all__ = [
     "PREDICTION_COLUMNS",
@@ -23,6 +24,7 @@ __all__ = [
     "FrontPoint",
     "compare",
     "evaluate",
+    "probe",
     "read_decision",
     "read_front",
     "read_metrics",

@@ -1,0 +1,144 @@
+"""Images and sequences as a Lightning data module, beside a table of labels and attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from fairlightning.data.memory import MemoryDataModule
+from fairlightning.data.prepare import Prepared, label_rows
+from fairlightning.data.roles import Roles, column_list
+from fairlightning.data.splits import Ints, check_fractions
+from fairlightning.exceptions import DataError
+
+
+class Arrays(NamedTuple):
+    """Rows that are no table of features.
+
+    Attributes:
+        inputs: Images `(N, C, height, width)` float32, or sequences `(values, lengths)`: `(N, T)`
+            int64 tokens or `(N, T, D)` float32 features, and `(N,)` int64 lengths in 1 to T.
+        table: N rows with label, sensitive attributes and what else is known.
+    """
+
+    inputs: Tensor | tuple[Tensor, Tensor]
+    table: pd.DataFrame
+
+
+class ArrayDataModule(MemoryDataModule):
+    """Images or sequences with a binary label and sensitive attributes.
+
+    Splits, checks, sampling and loaders are those of `TabularDataModule`. Inputs are taken as they
+    are.
+
+    Args:
+        source: The rows, or a function that reads them when they are needed.
+        target: Column of the label, which has two values.
+        sensitive: Columns of the sensitive attributes; a mapping also gives their categories.
+        positive: Label value that counts as 1. None accepts 0/1 and booleans.
+        weight: Column of row weights ≥ 0.
+        batch_size: Rows per training batch and device.
+        eval_batch_size: Most rows per validation or test batch and device.
+        val_fraction: Share of the rows for validation.
+        test_fraction: Share of the rows for the test.
+        split: Column with the values train, validation (or val) and test, in place of the
+            fractions.
+        every_row: Every training row exactly once per epoch, in order.
+        seed: Seed of the splits and of the order of training rows.
+
+    Raises:
+        DataError: In the constructor or in `setup`, if arguments or data cannot be used.
+
+    >>> table = pd.DataFrame({"y": [0, 1] * 40, "ink": ["red", "red", "blue", "blue"] * 20})
+    >>> source = Arrays(torch.zeros(80, 3, 8, 8), table)
+    >>> data = ArrayDataModule(source, target="y", sensitive=["ink"])
+    >>> data.setup()
+    >>> data.input_sizes, data.batch("test").inputs.shape
+    ({'channels': 3}, torch.Size([16, 3, 8, 8]))
+    """
+
+    def __init__(
+        self,
+        source: Arrays | Callable[[], Arrays],
+        target: str,
+        sensitive: Sequence[str] | Mapping[str, Sequence[object]],
+        *,
+        positive: object | None = None,
+        weight: str | None = None,
+        batch_size: int = 128,
+        eval_batch_size: int = 1024,
+        val_fraction: float = 0.2,
+        test_fraction: float = 0.2,
+        split: str | None = None,
+        every_row: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            batch_size=batch_size, eval_batch_size=eval_batch_size, every_row=every_row, seed=seed
+        )
+        check_fractions(val_fraction, test_fraction)
+        self.source = source
+        names = column_list("sensitive", sensitive)
+        self.roles = Roles(target, names, (), (), weight=weight, split=split)
+        self.positive = positive
+        self.categories = dict(sensitive) if isinstance(sensitive, Mapping) else {}
+        self.val_fraction = val_fraction
+        self.test_fraction = test_fraction
+
+    def _prepare(self) -> Prepared:
+        inputs, table = self.source() if callable(self.source) else self.source
+        table = table.reset_index(drop=True)
+        _check(inputs, len(table))
+        self.roles.check(table)
+        labelled = label_rows(
+            table,
+            self.roles,
+            positive=self.positive,
+            categories=self.categories,
+            val_fraction=self.val_fraction,
+            test_fraction=self.test_fraction,
+            seed=self.seed,
+        )
+
+        def chosen(rows: Ints) -> Any:
+            index = torch.from_numpy(rows)
+            return inputs[index] if isinstance(inputs, Tensor) else tuple(x[index] for x in inputs)
+
+        return Prepared(labelled, labelled.batches(chosen))
+
+    @property
+    def input_sizes(self) -> dict[str, Any]:
+        """`channels` of images; `features` or `vocabulary` of sequences."""
+        inputs = self.batch("train").inputs
+        if isinstance(inputs, Tensor):
+            return {"channels": inputs.shape[1]}
+        if inputs[0].is_floating_point():
+            return {"features": inputs[0].shape[2]}
+        tokens = [batch.inputs[0].max() for batch in self.prepared.batches.values()]
+        return {"vocabulary": int(max(tokens)) + 1}
+
+    def describe(self) -> dict[str, Any]:
+        """Facts as those of `MemoryDataModule.describe`, with the form of the inputs."""
+        inputs = self.batch("train").inputs
+        values = inputs if isinstance(inputs, Tensor) else inputs[0]
+        kind = "images" if isinstance(inputs, Tensor) else "sequences"
+        size = " × ".join(map(str, values.shape[1:]))
+        return {**super().describe(), "inputs": f"{kind}, {size}"}
+
+
+def _check(inputs: Tensor | tuple[Tensor, Tensor], rows: int) -> None:
+    parts = (inputs,) if isinstance(inputs, Tensor) else inputs
+    images = isinstance(inputs, Tensor) and inputs.ndim == 4 and inputs.is_floating_point()
+    sequences = len(parts) == 2 and parts[0].ndim in (2, 3) and parts[1].ndim == 1
+    if (images or sequences) and {len(part) for part in parts} == {rows}:
+        return
+    raise DataError.of(
+        "inputs",
+        found=f"shapes {[tuple(part.shape) for part in parts]} for {rows} rows of the table",
+        expected="images (N, C, height, width), or sequences (N, T) or (N, T, D) and lengths (N,)",
+        mend="give one input for each row of the table",
+    )
