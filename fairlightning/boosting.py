@@ -54,11 +54,11 @@ class BoostedTrees(nn.Module):
         cardinalities: Sequence[int],
         *,
         rounds: int = 300,
-        learning_rate: float = 0.1,
+        learning_rate: float = 0.15,
         num_leaves: int = 31,
         min_child_samples: int = 20,
         ramp: float = 0.2,
-        patience: int = 30,
+        patience: int = 20,
         seed: int = 0,
         threads: int = 1,
     ) -> None:
@@ -68,7 +68,7 @@ class BoostedTrees(nn.Module):
                 "rounds, patience, ramp, learning_rate",
                 found=(rounds, patience, ramp, learning_rate),
                 expected="at least 1, at least 1, in [0, 1] and above 0",
-                mend="pass rounds=300, patience=30, ramp=0.2, learning_rate=0.1",
+                mend="pass rounds=300, patience=20, ramp=0.2, learning_rate=0.15",
             )
         self._lightgbm = _lightgbm()
         self.sizes = _Sizes(logits=1)

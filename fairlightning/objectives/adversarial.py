@@ -105,7 +105,8 @@ class Adversary(Objective):
         made = [
             mlp_head(in_features + label_features, hidden, barred.numel()) for _ in range(heads)
         ]
-        self.head = made[0] if heads == 1 else SideBySide(made)
+        self._several = heads > 1
+        self.head = SideBySide(made) if self._several else made[0]
 
     @classmethod
     def build(cls, groups: GroupSpec, sizes: Mapping[str, int], **options: Any) -> Objective:
@@ -155,10 +156,10 @@ class Adversary(Objective):
         if self._ragged:
             logits = logits + self._barred
         truth = self.truth(step)
-        if isinstance(self.head, nn.Sequential):
-            losses = _row_cross_entropy(logits, truth)
-        else:  # an axis of heads beside the rows
+        if self._several:  # an axis of heads beside the rows
             losses = _row_cross_entropy(logits, truth.unsqueeze(1)).mean(-2)
+        else:
+            losses = _row_cross_entropy(logits, truth)
         return _moments(losses, truth >= 0, step.row_weight)
 
     def term(self, sums: Sequence[Tensor]) -> Term:
