@@ -168,7 +168,7 @@ class BatchLoader:
         else:
             rows = order[part]
             pick = lambda values: values.index_select(0, rows)  # noqa: E731
-        (numeric, categorical), target, sensitive, weight, index, checked = self.data
+        (numeric, categorical), target, sensitive, weight, index, checked, continuous = self.data
         return Batch(
             (pick(numeric), pick(categorical)),
             pick(target),
@@ -176,6 +176,7 @@ class BatchLoader:
             None if weight is None else pick(weight),
             pick(index),
             checked,
+            None if continuous is None else pick(continuous),
         )
 
 

@@ -5,22 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
 from fairlightning.data.batch import Batch
+from fairlightning.data.bins import quantile_bins
 from fairlightning.data.encoding import TableEncoder
 from fairlightning.data.roles import Roles
 from fairlightning.data.splits import Ints, column_splits, stratified_splits
+from fairlightning.data.targets import of_training, read_target
 from fairlightning.data.values import (
-    binary_target,
     check_not_all_missing,
     numbers,
     row_weights,
     sensitive_groups,
 )
-from fairlightning.exceptions import DataError
+from fairlightning.functional.tasks import Task, TaskKind
 from fairlightning.groups import GroupSpec
 
 
@@ -31,14 +33,16 @@ class Prepared:
     Attributes:
         frame: Source rows.
         groups: Sensitive attributes and their groups.
-        positive: Label value that counts as 1.
+        task: What is predicted.
+        positive: Label value that counts as 1; None but for a binary target.
         encoder: Fitted on the training rows.
         batches: Encoded rows of each split.
     """
 
     frame: pd.DataFrame
     groups: GroupSpec
-    positive: str
+    task: Task
+    positive: str | None
     encoder: TableEncoder
     batches: dict[str, Batch]
 
@@ -47,7 +51,10 @@ def prepare(
     frame: pd.DataFrame,
     roles: Roles,
     *,
+    task: TaskKind = "binary",
     positive: object | None,
+    classes: Sequence[object] | None = None,
+    continuous: Mapping[str, int] | None = None,
     categories: Mapping[str, Sequence[object]],
     val_fraction: float,
     test_fraction: float,
@@ -61,15 +68,17 @@ def prepare(
     features = roles.features(frame)
     check_not_all_missing(frame, [*features.numeric, *features.categorical, *roles.sensitive])
     numbers(frame, features.numeric)  # bad values are named by their row in the whole table
-    target, positive_label = binary_target(frame[roles.target], positive)
+    target = read_target(frame[roles.target], task, positive, classes)
     weight = None
     if roles.weight is not None:
         weight = torch.from_numpy(row_weights(frame[roles.weight])).float()
-    groups = sensitive_groups(frame, roles.sensitive, categories)
-    sensitive = groups.encode(frame)
+    continuous = continuous or {}
+    binned, listed = _binned(frame, continuous, categories)
+    groups = sensitive_groups(binned, roles.sensitive, listed, list(continuous))
+    sensitive = groups.encode(binned)
     if roles.split is None:
         rows = stratified_splits(
-            target,
+            target.strata,
             groups.cell_ids(sensitive).numpy(),
             val_fraction=val_fraction,
             test_fraction=test_fraction,
@@ -77,11 +86,30 @@ def prepare(
         )
     else:
         rows = column_splits(frame[roles.split])
-    _check_both_classes(target[rows["train"]])
+    learned = of_training(target, rows["train"])
     encoder = TableEncoder(features, frame.iloc[rows["train"]])
-    columns = torch.from_numpy(target), sensitive, weight
+    values = _standardised(frame, list(continuous), rows["train"]) if continuous else None
+    columns = torch.from_numpy(target.values), sensitive, weight, values
     batches = {name: _batch(frame, encoder, part, *columns) for name, part in rows.items()}
-    return Prepared(frame, groups, positive_label, encoder, batches)
+    return Prepared(frame, groups, learned, target.positive, encoder, batches)
+
+
+def _binned(
+    frame: pd.DataFrame, continuous: Mapping[str, int], categories: Mapping[str, Sequence[object]]
+) -> tuple[pd.DataFrame, dict[str, Sequence[object]]]:
+    """The table with bins in place of continuous attributes, and the categories of all."""
+    listed, columns = dict(categories), {}
+    for name, bins in continuous.items():
+        listed[name], columns[name] = quantile_bins(frame[name], bins)
+    return frame.assign(**columns) if columns else frame, listed
+
+
+def _standardised(frame: pd.DataFrame, names: Sequence[str], train: Ints) -> Tensor:
+    """Values `(N, B)` of mean 0 and deviation 1 over the training rows, NaN where missing."""
+    values = numbers(frame, names)
+    deviation = np.nanstd(values[train], axis=0)
+    values = (values - np.nanmean(values[train], axis=0)) / np.where(deviation > 0, deviation, 1)
+    return torch.from_numpy(values.astype(np.float32))
 
 
 def _batch(
@@ -91,6 +119,7 @@ def _batch(
     target: Tensor,
     sensitive: Tensor,
     weight: Tensor | None,
+    continuous: Tensor | None,
 ) -> Batch:
     index = torch.from_numpy(rows)
     return Batch(
@@ -100,14 +129,5 @@ def _batch(
         None if weight is None else weight[index],
         index,
         checked=True,
+        continuous=None if continuous is None else continuous[index],
     )
-
-
-def _check_both_classes(target: Ints) -> None:
-    if target.min() == target.max():
-        raise DataError.of(
-            "split",
-            found=f"only label {target[0]} in the {len(target)} training rows",
-            expected="both labels",
-            mend="use more rows, or another split",
-        )

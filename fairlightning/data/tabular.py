@@ -19,23 +19,33 @@ from fairlightning.data.splits import SPLITS, check_fractions
 from fairlightning.data.summary import describe, report
 from fairlightning.data.table import read_table
 from fairlightning.exceptions import SetupError, check_choice
+from fairlightning.functional.tasks import TASKS, Task, TaskKind
 from fairlightning.groups import GroupSpec
+
+BINS = 4
+"""Bins of a continuous attribute."""
 
 
 class TabularDataModule(LightningDataModule):
-    """Checks, splits and encodes a table with a binary label and sensitive attributes.
+    """Checks, splits and encodes a table with a target and sensitive attributes.
 
     Everything is learned from the training rows alone: medians, scales and categories. Encoded
-    rows stay in memory. Splits are stratified by label and by the intersection of the sensitive
-    attributes, and follow from `seed`. Rows whose sensitive value is missing or is no listed
-    category are kept, with code `-1`.
+    rows stay in memory. Splits are stratified by label (quarters of an amount) and by the
+    intersection of the sensitive attributes, and follow from `seed`. Rows whose sensitive value is
+    missing or is no listed category are kept, with code `-1`.
 
     Args:
         source: A table, or the path of a `.csv`, `.csv.gz`, `.csv.zip` or `.parquet` file.
-        target: Column of the label, which has two values.
+        target: Column of the target.
         sensitive: Columns of the sensitive attributes. A mapping also gives the categories of each
             and their order; without it they are all values in the table, sorted.
-        positive: Label value that counts as 1. None accepts 0/1 and booleans.
+        task: What the target is: `binary`, labels of two values; `multiclass`, labels of three or
+            more; `regression`, amounts. It is never guessed.
+        positive: Of `binary`: label value that counts as 1. None accepts 0/1 and booleans.
+        classes: Of `multiclass`: the labels in the order of their numbers; None takes all, sorted.
+        continuous: Those of the sensitive attributes that are numbers, such as an age. Batches then
+            carry their values; as groups they are four bins of equal frequency over the table,
+            whose names hold the edges. A mapping gives the number of bins of each.
         numeric: Numeric features; None takes all other columns of a numeric type.
         categorical: Categorical features; None takes all other columns of another type.
         ignore: Columns that are left out. Of use where features are inferred.
@@ -68,7 +78,10 @@ class TabularDataModule(LightningDataModule):
         target: str,
         sensitive: Sequence[str] | Mapping[str, Sequence[object]],
         *,
+        task: TaskKind = "binary",
         positive: object | None = None,
+        classes: Sequence[object] | None = None,
+        continuous: Sequence[str] | Mapping[str, int] = (),
         numeric: Sequence[str] | None = None,
         categorical: Sequence[str] | None = None,
         ignore: Sequence[str] = (),
@@ -98,7 +111,15 @@ class TabularDataModule(LightningDataModule):
             split=split,
             include_sensitive=include_sensitive,
         )
+        check_choice("task", task, TASKS)
+        self._kind = task
         self.positive = positive
+        self.classes = classes
+        if not isinstance(continuous, Mapping):
+            continuous = dict.fromkeys(column_list("continuous", continuous), BINS)
+        self.continuous = dict(continuous)
+        for name in self.continuous:
+            check_choice("continuous", name, self.roles.sensitive)
         self.categories = dict(sensitive) if isinstance(sensitive, Mapping) else {}
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
@@ -121,7 +142,10 @@ class TabularDataModule(LightningDataModule):
             self._prepared = prepare(
                 read_table(self.source),
                 self.roles,
+                task=self._kind,
                 positive=self.positive,
+                classes=self.classes,
+                continuous=self.continuous,
                 categories=self.categories,
                 val_fraction=self.val_fraction,
                 test_fraction=self.test_fraction,
@@ -138,6 +162,11 @@ class TabularDataModule(LightningDataModule):
                 mend="call datamodule.setup() first",
             )
         return self._prepared
+
+    @property
+    def task(self) -> Task:
+        """What is predicted, with the names of classes, or mean and deviation of amounts."""
+        return self._table.task
 
     @property
     def groups(self) -> GroupSpec:
@@ -185,10 +214,11 @@ class TabularDataModule(LightningDataModule):
         """Facts about the table in plain Python values.
 
         Returns:
-            `rows`, `positive` (label that counts as 1), `base_rate`, `splits` (rows and base rate
-            of each), `numeric`, `categorical` (number of codes of each), `unused` (columns without
-            a role), `groups` (rows and base rate by attribute and their intersection),
-            `unknown_sensitive` (rows by attribute), `unlisted_sensitive` (values that are no
+            `rows`, `task`, `positive` (label that counts as 1), `base_rate` (of several classes
+            `shares`, of a regression `mean`), `splits` (rows and base rate of each), `numeric`,
+            `categorical` (number of codes of each), `unused` (columns without a role), `groups`
+            (rows and base rate by attribute and their intersection), `continuous` (attributes in
+            bins), `unknown_sensitive` (rows by attribute), `unlisted_sensitive` (values that are no
             category, with their rows), `missing` (values by column), `unseen` (categories of
             validation and test that train does not have) and `constant` (columns in train).
         """

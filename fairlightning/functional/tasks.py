@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from fairlightning.exceptions import ArgumentError, check_choice
 from fairlightning.functional.rates import at_least_float32
-from fairlightning.functional.rows import check_column, check_labels
+from fairlightning.functional.rows import check_column, check_labels, positive_scores
 
 TaskKind = Literal["binary", "multiclass", "regression"]
 TASKS: tuple[TaskKind, ...] = ("binary", "multiclass", "regression")
@@ -143,6 +143,22 @@ def class_scores(outputs: Tensor, task: TaskKind) -> Tensor:
         return torch.softmax(at_least_float32(outputs), -1).transpose(-1, -2)
     values = at_least_float32(outputs.squeeze(-1))
     return torch.sigmoid(values) if task == "binary" else values
+
+
+def predicted_scores(outputs: Tensor, task: TaskKind) -> Tensor:
+    """What predictions are saved as, in float64: see `positive_scores`.
+
+    Args:
+        outputs: `(N, C)`.
+        task: Kind of the task.
+
+    Returns:
+        `(N,)` probabilities of the positive class or predictions; `(N, C)` probabilities.
+    """
+    if task == "binary":
+        return positive_scores(outputs)
+    outputs = outputs.detach().double()
+    return torch.softmax(outputs, -1) if task == "multiclass" else outputs.squeeze(-1)
 
 
 def one_vs_rest(target: Tensor, num_classes: int) -> Tensor:

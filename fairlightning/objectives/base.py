@@ -231,9 +231,10 @@ class Objective(nn.Module, ABC):
             given = [f"{name}={getattr(self, name)!r}" for name in options if hasattr(self, name)]
             raise ArgumentError.of(
                 "task",
-                found=f"{task!r} for {type(self).__name__}({', '.join(given)})",
+                found=f"{task!r} for {type(self).__name__}"
+                + f" with {', '.join(given)}" * bool(given),
                 expected=f"{' or '.join(self.tasks)}, which it is for",
-                mend="pass another criterion or method",
+                mend="pass another criterion, or method=parity, which has one for every task",
             )
 
 

@@ -2,7 +2,7 @@
 
 from fairlightning.verification.comparison import Comparison, compare
 from fairlightning.verification.decision import Decision, read_decision
-from fairlightning.verification.evaluation import evaluate
+from fairlightning.verification.evaluation import class_columns, evaluate, task_of_columns
 from fairlightning.verification.files import (
     PREDICTION_COLUMNS,
     read_metrics,
@@ -21,12 +21,14 @@ __all__ = [
     "Front",
     "FrontLimit",
     "FrontPoint",
+    "class_columns",
     "compare",
     "evaluate",
     "read_decision",
     "read_front",
     "read_metrics",
     "read_predictions",
+    "task_of_columns",
     "write_front",
     "write_metrics",
     "write_predictions",
