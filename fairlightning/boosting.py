@@ -48,6 +48,8 @@ class BoostedTrees(nn.Module):
         SetupError: If LightGBM is not installed.
     """
 
+    tasks = ("binary",)
+
     def __init__(
         self,
         numeric: int,

@@ -32,10 +32,14 @@ class GroupSpec:
     Args:
         attributes: For every sensitive attribute its categories, in a fixed order. Categories are
             kept as strings.
+        continuous: Attributes that also have a value, such as an age. Their categories are bins of
+            it, in which metrics and gaps count; penalties of dependence and adversaries take the
+            values themselves, `(N, B)` floats in this order, NaN for unknown.
 
     Raises:
         ArgumentError: If there is no attribute, an attribute has fewer than two categories, a
-            category is named twice, or the attributes have too many intersections.
+            category is named twice, or the attributes have too many intersections, or a continuous
+            one is none of them.
 
     >>> spec = GroupSpec({"sex": ["Female", "Male"], "race": ["Black", "Other", "White"]})
     >>> spec.group_names(("sex", "race"))[0]
@@ -47,12 +51,18 @@ class GroupSpec:
 
     names: tuple[str, ...]
     categories: tuple[tuple[str, ...], ...]
+    continuous: tuple[str, ...]
 
-    def __init__(self, attributes: Mapping[str, Iterable[object]]) -> None:
+    def __init__(
+        self, attributes: Mapping[str, Iterable[object]], continuous: Sequence[str] = ()
+    ) -> None:
         table = {str(name): tuple(map(str, values)) for name, values in attributes.items()}
         object.__setattr__(self, "names", tuple(table))
         object.__setattr__(self, "categories", tuple(table.values()))
+        object.__setattr__(self, "continuous", tuple(continuous))
         self._check()
+        for name in self.continuous:
+            check_choice("continuous", name, self.names)
 
     def _check(self) -> None:
         if not self.names:
@@ -84,7 +94,7 @@ class GroupSpec:
         return groups if isinstance(groups, GroupSpec) else cls(groups)
 
     def to_dict(self) -> dict[str, list[str]]:
-        """Plain Python form, as hyperparameters and checkpoints need it."""
+        """Categories in plain Python, as hyperparameters and checkpoints need them."""
         pairs = zip(self.names, self.categories, strict=True)
         return {name: list(values) for name, values in pairs}
 
@@ -249,6 +259,28 @@ class GroupSpec:
             )
         self._check_range(sensitive)
         return sensitive.long()
+
+    def check_continuous(self, continuous: Tensor, rows: int | None = None) -> Tensor:
+        """Return values of the continuous attributes as `(N, B)` after checking their shape.
+
+        Args:
+            continuous: `(N, B)` floats, NaN for unknown; `(N,)` where there is one attribute.
+            rows: Number of rows that it must have.
+
+        Raises:
+            ArgumentError: If shape or type is wrong.
+        """
+        if continuous.ndim == 1 and len(self.continuous) == 1:
+            continuous = continuous.unsqueeze(1)
+        shape = (len(continuous) if rows is None else rows, len(self.continuous))
+        if tuple(continuous.shape) != shape or not continuous.is_floating_point():
+            raise ArgumentError.of(
+                "continuous",
+                found=f"{continuous.dtype} of shape {tuple(continuous.shape)}",
+                expected=f"floats of shape {shape}: a column for each of {list(self.continuous)}",
+                mend="name them in GroupSpec(..., continuous=[...]), and pass a column for each",
+            )
+        return continuous
 
     def _check_range(self, sensitive: Tensor) -> None:
         if sensitive.device.type != "cpu":

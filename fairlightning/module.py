@@ -8,25 +8,29 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from fairlightning.functional.rows import positive_scores
+from fairlightning.exceptions import ArgumentError
+from fairlightning.functional.tasks import Task, predicted_scores, row_losses
 from fairlightning.groups import GroupSpec
 from fairlightning.mixins import FairnessMixin
 from fairlightning.objectives import Combination, Objective, Strength
 
 
 class FairModule(FairnessMixin, L.LightningModule):
-    """Binary classifier with fairness in its loss.
+    """Classifier or regression with fairness in its loss.
+
+    The task loss is cross-entropy; of a regression the squared or Huber loss of the error in
+    deviations of the target.
 
     Batches have the fields `inputs`, `target`, `sensitive` and `weight` (None where rows are not
-    weighted), as those of `fairlightning.data` do. Predictions need `inputs` only, and `network`
+    weighted), and `continuous` where there are such attributes, as those of `fairlightning.data`
+    do. Predictions need `inputs` only, and `network`
     alone is the model to export: it carries no adversary.
 
     Args:
-        network: Maps `inputs` to `(logits, representation)` of shapes `(N, 1)` and `(N, H)`. An
+        network: Maps `inputs` to `(logits, representation)` of shapes `(N, C)` and `(N, H)`. An
             ensemble adds the logits `(N, M)` of its members, on which the task is trained, each
             by itself; everything else sees the ensemble.
         groups: The sensitive attributes.
@@ -38,6 +42,12 @@ class FairModule(FairnessMixin, L.LightningModule):
         optimizer: Makes the one optimizer from parameter groups, each with its own `lr`.
         scheduler: Makes a learning rate scheduler, stepped once per optimizer step, from the
             optimizer and the total number of steps.
+        task: What is predicted, as `Task` or the name of its kind.
+        huber: Of a regression: error in deviations from which on the loss grows linearly; None for
+            the squared error.
+
+    Raises:
+        ArgumentError: If an objective is for another task, or `huber` is not above 0.
     """
 
     def __init__(
@@ -51,10 +61,19 @@ class FairModule(FairnessMixin, L.LightningModule):
         learning_rate: float = 1e-3,
         optimizer: Callable[[list[dict[str, Any]]], Optimizer] = torch.optim.AdamW,
         scheduler: Callable[[Optimizer, int], LRScheduler] | None = None,
+        task: Task | str = "binary",
+        huber: float | None = None,
     ) -> None:
         super().__init__(
-            groups=groups, objectives=objectives, strength=strength, combination=combination
+            groups=groups,
+            objectives=objectives,
+            strength=strength,
+            combination=combination,
+            task=task,
         )
+        if huber is not None and not huber > 0:
+            raise ArgumentError.of("huber", found=huber, expected="above 0", mend="pass huber=1.0")
+        self.huber = huber
         self.network = network
         self.learning_rate = learning_rate
         self._make_optimizer = optimizer
@@ -62,7 +81,7 @@ class FairModule(FairnessMixin, L.LightningModule):
         self._needs_parameters = "parameters" in self.fairness.requires
 
     def forward(self, inputs: Any) -> Tensor:
-        """Logits `(N, 1)`."""
+        """Logits or predictions `(N, C)`."""
         logits: Tensor = self.network(inputs)[0]
         return logits
 
@@ -79,8 +98,11 @@ class FairModule(FairnessMixin, L.LightningModule):
         return self._loss(batch)
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Probability of the positive class, `(N,)` float64, as the metrics take it."""
-        return positive_scores(self(batch.inputs))
+        """Probability of the positive class, `(N,)` float64, as the metrics take it.
+
+        Of several classes the probabilities `(N, C)` of each, of a regression predictions `(N,)`.
+        """
+        return predicted_scores(self(batch.inputs), self.fairness.task.kind)
 
     def _loss(self, batch: Any) -> Tensor:
         logits, representation, *members = self.network(batch.inputs)
@@ -94,6 +116,7 @@ class FairModule(FairnessMixin, L.LightningModule):
             parameters=self._penalised() if self._needs_parameters else None,
             weight=batch.weight,
             checked=getattr(batch, "checked", False),
+            continuous=getattr(batch, "continuous", None),
         )
 
     def _penalised(self) -> tuple[Tensor, ...]:
@@ -101,8 +124,11 @@ class FairModule(FairnessMixin, L.LightningModule):
         return tuple(self.network.parameters())
 
     def _task_loss(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
-        """Cross-entropy of `(N, M)` logits: scalar, or `(N,)` where rows are weighted."""
-        losses = cross_entropy(logits, target)
+        """Loss of `(N, M)` logits: scalar, or `(N,)` where rows are weighted."""
+        task = self.fairness.task
+        if task.kind == "regression":
+            logits, target = task.standardised(logits), task.standardised(target)
+        losses = row_losses(logits, target, task.kind, huber=self.huber)
         return losses.mean() if weight is None else losses
 
     def configure_optimizers(self) -> Any:
@@ -144,5 +170,4 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     >>> cross_entropy(torch.zeros(2, 3), torch.tensor([0, 1]))
     tensor([0.6931, 0.6931])
     """
-    labels = target.to(logits.dtype).unsqueeze(-1).expand_as(logits)
-    return F.binary_cross_entropy_with_logits(logits, labels, reduction="none").mean(-1)
+    return row_losses(logits, target, "binary")

@@ -22,7 +22,8 @@ class AdversaryDiagnostics(L.Callback):
     At the end of an epoch, over its batches on this rank:
 
     * `train/adversary/<name>/loss_share`: the adversary's loss as a share of what a blind guess
-      has, the entropy of the attribute (given the label for equalized odds). Well below 1 it
+      has, the entropy of the attribute (given the label for equalized odds; not of a continuous
+      attribute, nor given an amount). Well below 1 it
       recovers the attribute; near 1 it is defeated, or too weak or too slow, which the probe tells
       apart; well above 1 its loss has collapsed: the network changes faster than it can follow,
       and its gradient says nothing. Then raise `learning_rate_factor` or lower λ.
@@ -70,6 +71,8 @@ class AdversaryDiagnostics(L.Callback):
             return  # another backward pass over the same batch
         self._seen = seen
         for name, adversary in _adversaries(fairness).items():
+            if not adversary.counts_blind_guesses:
+                continue
             counts = adversary.counts(seen.step)
             self._counts[name] = self._counts.get(name, 0) + counts
             self._losses.setdefault(name, []).append(seen.losses.parts[name])

@@ -17,6 +17,7 @@ from fairlightning.callbacks.pictures import log_figures, log_layout, stage_figu
 from fairlightning.callbacks.watch import Watch
 from fairlightning.exceptions import ArgumentError, SetupError, check_choice
 from fairlightning.functional.rows import check_threshold
+from fairlightning.functional.tasks import Task
 from fairlightning.groups import GroupSpec
 from fairlightning.metrics import (
     GROUP_METRICS,
@@ -24,7 +25,6 @@ from fairlightning.metrics import (
     STAGES,
     TASKS,
     Record,
-    Task,
     tag,
 )
 from fairlightning.objectives import Fairness, Observation, Step
@@ -56,7 +56,8 @@ class FairnessMonitor(L.Callback):
             of one stage count as one data set.
         threshold: Score in (0, 1) from which a row counts as selected.
         table: Print a table at the end of training (validation) and of testing.
-        task: `binary`, `multiclass` or `regression`; `auto` tells by the first batch.
+        task: `binary`, `multiclass` or `regression`; `auto`: that of the module, and with `extract`
+            what the first batch shows.
         groups: Sensitive attributes and categories, for a module without a fairness mixin.
         extract: For a module that does not call `fair_loss`: a function of the module, what its
             step returned, and the batch, that gives a mapping with `logits` (of a regression the
@@ -84,7 +85,7 @@ class FairnessMonitor(L.Callback):
         *,
         threshold: float = 0.5,
         table: bool = True,
-        task: Task | str = "auto",
+        task: str = "auto",
         groups: GroupSpec | Mapping[str, Iterable[object]] | None = None,
         extract: Extract | None = None,
         every_n_epochs: int = 1,
@@ -201,8 +202,11 @@ class FairnessMonitor(L.Callback):
 
     def _watch(self, stage: str, pl_module: L.LightningModule) -> Watch:
         if stage not in self._watches:
+            task: Task | str = self.task
+            if task == "auto" and self.extract is None:
+                task = fairness_of(pl_module, self).task
             groups = self._groups(pl_module)
-            self._watches[stage] = Watch(stage, groups, self.task, self.threshold)
+            self._watches[stage] = Watch(stage, groups, task, self.threshold)
         return self._watches[stage]
 
     def _due(self, trainer: L.Trainer) -> bool:

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from fairlightning.exceptions import MissingFieldError
+from fairlightning.functional.tasks import Task, task_of
 from fairlightning.groups import GroupSpec
-from fairlightning.metrics import Intervals, Record, StageMetrics, stage_metrics, task_of
+from fairlightning.metrics import Intervals, Record, StageMetrics, stage_metrics
 from fairlightning.objectives import Step, Sums
 
 HELD = 64
@@ -22,7 +23,7 @@ class Watch:
     Args:
         stage: The stage.
         groups: The sensitive attributes.
-        task: `binary`, `multiclass`, `regression`, or `auto` to tell by the first batch.
+        task: The task or the name of its kind, or `auto` to tell by the first batch.
         threshold: Score from which a row counts as selected.
 
     Attributes:
@@ -30,7 +31,7 @@ class Watch:
         concluded: Whether its records have got their intervals.
     """
 
-    def __init__(self, stage: str, groups: GroupSpec, task: str, threshold: float) -> None:
+    def __init__(self, stage: str, groups: GroupSpec, task: Task | str, threshold: float) -> None:
         self.stage = stage
         self.groups = groups
         self.task = task

@@ -17,7 +17,8 @@ from fairlightning.boosting import BoostedTrees
 from fairlightning.data import MemoryDataModule
 from fairlightning.exceptions import ArgumentError, DataError, SetupError, check_choice
 from fairlightning.front import ConditionedModule, FrontModule
-from fairlightning.models import Linear, prepare
+from fairlightning.functional.tasks import TASKS
+from fairlightning.models import Linear, Rescaled, prepare
 from fairlightning.module import FairModule
 
 MODELS = {
@@ -73,11 +74,23 @@ def build_module(config: DictConfig, data: MemoryDataModule) -> FairModule:
     if "convex" in config.method:
         _check_convex(config)
     if solved_convexly(config):
+        _check_binary(data, "a convex program")
         convex: FairModule = instantiate(config.method.convex.module, _convert_="all")(
             network, data.groups
         )
         return convex
-    return FairModule(network, data.groups, **_parts(config, data, network))
+    parts = _parts(config, data, network)
+    return FairModule(network, data.groups, task=data.task, huber=config.get("huber"), **parts)
+
+
+def _check_binary(data: MemoryDataModule, what: str) -> None:
+    if data.task.kind != "binary":
+        raise ArgumentError.of(
+            "task",
+            found=f"{data.task.kind!r} for {what}",
+            expected="'binary', which it is for",
+            mend="train a network with model=mlp and a penalty, one λ at a time",
+        )
 
 
 def build_front(config: DictConfig, data: MemoryDataModule) -> FrontModule:
@@ -88,6 +101,7 @@ def build_front(config: DictConfig, data: MemoryDataModule) -> FrontModule:
     Raises:
         ArgumentError: If the method has no λ, or something in it works for one model alone.
     """
+    _check_binary(data, "a front of models trained together")
     network = build_network(config, data)
     if isinstance(network, BoostedTrees):
         raise ArgumentError.of(
@@ -116,10 +130,22 @@ def build_front(config: DictConfig, data: MemoryDataModule) -> FrontModule:
 
 def build_network(config: DictConfig, data: MemoryDataModule) -> nn.Module:
     """Make the network for the columns of the data, with what depends on their values."""
-    sizes = data.input_sizes
+    task, sizes = data.task, data.input_sizes
     _check_inputs(config.model, sizes)
-    network: nn.Module = instantiate(config.model, **sizes, _convert_="all")
+    known = getattr(get_class(config.model._target_), "tasks", TASKS)
+    if task.kind not in known:
+        raise ArgumentError.of(
+            "model",
+            found=f"{config.model._target_.rsplit('.', 1)[-1]} for task={task.kind!r}",
+            expected=f"one for it; this one is for {' and '.join(known)} targets",
+            mend="pass model=mlp, or another network",
+        )
+    # A user's own network need not know the argument where it has one output.
+    outputs = {"outputs": task.outputs} if task.outputs > 1 else {}
+    network: nn.Module = instantiate(config.model, **sizes, _convert_="all", **outputs)
     prepare(network, data.batch("train").inputs)
+    if task.kind == "regression":
+        return Rescaled(network, task.center, task.scale)
     return network
 
 
@@ -140,8 +166,11 @@ def _check_inputs(model: DictConfig, sizes: Mapping[str, Any]) -> None:
 
 def _parts(config: DictConfig, data: MemoryDataModule, network: nn.Module) -> dict[str, Any]:
     """Keyword arguments of a `FairModule` beside network and groups."""
+    sizes: Any = network.sizes
+    if data.task.kind != "binary":
+        sizes = {**sizes, "target": data.task.target_features}
     objectives = {
-        name: instantiate(node, _partial_=True, _convert_="all")(data.groups, network.sizes)
+        name: instantiate(node, _partial_=True, _convert_="all")(data.groups, sizes)
         for name, node in config.method.objectives.items()
     }
     return {
@@ -221,7 +250,7 @@ def load_run(folder: str | Path, model: str | None = None) -> tuple[FairModule, 
     data = build_data(config)
     if members or model is not None:
         path = members[check_choice("model", str(model), members)]
-        module = FairModule(build_network(config, data), data.groups)
+        module = FairModule(build_network(config, data), data.groups, task=data.task)
         module.network.load_state_dict(torch.load(path, weights_only=True))
     else:
         module = build_module(config, data)

@@ -9,10 +9,15 @@ from pathlib import Path
 import pandas as pd
 
 from fairlightning.cli.console import wide_console
+from fairlightning.data.bins import quantile_bins
+from fairlightning.exceptions import check_choice
+from fairlightning.functional.tasks import TASKS
 from fairlightning.report import metrics_table
 from fairlightning.verification import (
+    class_columns,
     evaluate,
     read_predictions,
+    task_of_columns,
     write_metrics,
     write_predictions,
 )
@@ -22,7 +27,10 @@ example:
   fairlightning evaluate predictions.csv --sensitive sex race --target label
 
 The file needs a column with the probability of the positive class, one with the label 0 or 1, and
-one for each sensitive attribute; a column `split` gives each split its own figures.
+one for each sensitive attribute; a column `split` gives each split its own figures. Of several
+classes the columns score_<class> hold the probabilities and the target names the class; of a
+regression the column prediction holds the predictions. Numbers such as an age are cut into four
+bins of equal frequency with --continuous.
 """
 
 
@@ -32,7 +40,17 @@ def main(arguments: Sequence[str]) -> None:
     source: Path = options.predictions
     frame = read_predictions(source)
     known = {options.score, options.target, options.weight, "row", "split", "member", "weight"}
+    task = options.task or task_of_columns(frame, options.score)
+    scored = [options.score]
+    if task == "multiclass":
+        scored = list(class_columns(frame, options.score).values())
+    elif task == "regression" and options.score not in frame:
+        scored = ["prediction"]
+    known |= {*scored}
     sensitive = options.sensitive or [name for name in frame.columns if name not in known]
+    for name in options.continuous:
+        check_choice("continuous", name, sensitive)
+        frame[name] = quantile_bins(frame[name])[1]
     records = evaluate(
         frame,
         sensitive,
@@ -40,6 +58,7 @@ def main(arguments: Sequence[str]) -> None:
         target=options.target,
         weight=options.weight,
         threshold=options.threshold,
+        task=task,
     )
     folder: Path = options.output or source.with_name(f"{source.name.split('.')[0]}_evaluation")
     folder.mkdir(parents=True, exist_ok=True)
@@ -48,7 +67,7 @@ def main(arguments: Sequence[str]) -> None:
         "row": frame.get("row", pd.RangeIndex(len(frame))),
         "split": frame.get("split", "test"),
         "member": frame.get("member", 0),
-        "score": frame[options.score],
+        **_scored(frame, task, options.score, scored),
         "target": frame[options.target],
         **{name: frame[name].astype("string") for name in sensitive},
         **({"weight": frame[options.weight]} if options.weight else {}),
@@ -58,6 +77,15 @@ def main(arguments: Sequence[str]) -> None:
     for stage in dict.fromkeys(record.stage for record in records):
         console.print(metrics_table(records, stage))
     console.print(f"[bold]Results[/]  {folder}: metrics.json, predictions.parquet")
+
+
+def _scored(
+    frame: pd.DataFrame, task: str, score: str, columns: Sequence[str]
+) -> dict[str, pd.Series]:
+    """What was predicted, under the names that tell the task."""
+    if task == "multiclass":
+        return {f"score{name.removeprefix(score)}": frame[name] for name in columns}
+    return {"prediction" if task == "regression" else "score": frame[columns[0]]}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -77,6 +105,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="COLUMN",
         help="columns of the sensitive attributes (default: all other columns)",
     )
+    add(
+        "--continuous",
+        nargs="+",
+        metavar="COLUMN",
+        default=[],
+        help="sensitive attributes that are numbers, to be cut into bins",
+    )
+    add("--task", choices=TASKS, help="what was predicted (default: what the columns tell)")
     add("--weight", help="column of row weights (default: every row weighs 1)")
     add("--threshold", type=float, default=0.5, help="score from which a row is selected")
     add("--output", type=Path, help="folder for the results (default: FILE_evaluation beside it)")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -23,7 +24,7 @@ from fairlightning.cli.build import solved_convexly
 from fairlightning.convex.linear import LinearResult
 from fairlightning.data import MemoryDataModule
 from fairlightning.exceptions import DataError
-from fairlightning.functional.rows import positive_scores
+from fairlightning.functional.tasks import predicted_scores
 from fairlightning.metrics import Record, Recovery, tag
 from fairlightning.module import FairModule
 from fairlightning.report import is_shown, place
@@ -201,15 +202,23 @@ def predictions(
 
     Returns:
         The columns of `predictions.parquet`; `score` is the probability of the positive class.
+        Several classes have `score_<class>` each, a regression `prediction`.
     """
     batch = data.batch(split)
     logits, _ = outputs(network, data, split)
+    task = data.task
+    scores = predicted_scores(logits, task.kind).numpy()
+    target = batch.target.numpy()
+    scored = {"prediction" if task.kind == "regression" else "score": scores}
+    if task.kind == "multiclass":
+        scored = {f"score_{name}": scores[:, k] for k, name in enumerate(task.classes)}
+        target = np.array(task.classes)[target]
     columns = {
         "row": batch.index.numpy(),
         "split": {"validation": "val"}.get(split, split),
         "member": member,
-        "score": positive_scores(logits).numpy(),
-        "target": batch.target.numpy(),
+        **scored,
+        "target": target,
     }
     frame = pd.DataFrame(columns)
     for axis, (name, values) in enumerate(data.groups.to_dict().items()):

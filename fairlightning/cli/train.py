@@ -18,6 +18,7 @@ from fairlightning.cli.results import RunFolder
 from fairlightning.cli.run import fit, launch, seeded_data
 from fairlightning.convex_module import ConvexModule
 from fairlightning.data import MemoryDataModule
+from fairlightning.functional.tasks import Task
 from fairlightning.metrics import Record
 from fairlightning.module import FairModule
 from fairlightning.report import metrics_table, probe_table
@@ -107,20 +108,25 @@ def trade_off(
 
     Args:
         records: Those of a run.
-        criterion: `demographic_parity`, `equal_opportunity` or `equalized_odds`.
+        criterion: One that the task has, such as `demographic_parity`.
         attributes: Sensitive attributes whose gaps count; None for all, without crossings.
 
     Returns:
-        Accuracy in [0, 1], to be maximised, and the gap in [0, 1], to be minimised. NaN for what
-        could not be estimated, and on ranks that have no records.
+        Accuracy in [0, 1], to be maximised, and the gap in [0, 1], to be minimised; of a regression
+        minus the root mean squared error, and the gap, in units of the target. NaN for what could
+        not be estimated, and on ranks that have no records.
     """
     accuracy, gap = nan, nan
+    amounts = any(record.metric == "root_mean_squared_error" for record in records)
+    difference = Task("regression" if amounts else "binary").difference(criterion)
     for stage, metric, attribute, group, value, *_ in records:
         if stage != "val" or group is not None or value is None:
             continue
         if metric == "accuracy" and attribute is None:
             accuracy = value
-        elif metric == f"{criterion}_difference" and attribute is not None:
+        elif metric == "root_mean_squared_error" and attribute is None:
+            accuracy = -value
+        elif metric == difference and attribute is not None:
             counts = attribute in attributes if attributes else " & " not in attribute
             gap = max(value, gap) if counts else gap  # no NaN is greater than a value
     return accuracy, gap

@@ -13,7 +13,8 @@ from fairlightning.data.memory import MemoryDataModule
 from fairlightning.data.prepare import Prepared, label_rows
 from fairlightning.data.roles import Roles, column_list
 from fairlightning.data.splits import Ints, check_fractions
-from fairlightning.exceptions import DataError
+from fairlightning.exceptions import DataError, check_choice
+from fairlightning.functional.tasks import TASKS, TaskKind
 
 
 class Arrays(NamedTuple):
@@ -30,16 +31,18 @@ class Arrays(NamedTuple):
 
 
 class ArrayDataModule(MemoryDataModule):
-    """Images or sequences with a binary label and sensitive attributes.
+    """Images or sequences with a target and sensitive attributes.
 
     Splits, checks, sampling and loaders are those of `TabularDataModule`. Inputs are taken as they
     are.
 
     Args:
         source: The rows, or a function that reads them when they are needed.
-        target: Column of the label, which has two values.
+        target: Column of the target.
         sensitive: Columns of the sensitive attributes; a mapping also gives their categories.
-        positive: Label value that counts as 1. None accepts 0/1 and booleans.
+        task: What the target is; see `TabularDataModule`.
+        positive: Of `binary`: label value that counts as 1. None accepts 0/1 and booleans.
+        classes: Of `multiclass`: the labels in the order of their numbers; None takes all, sorted.
         weight: Column of row weights ≥ 0.
         batch_size: Rows per training batch and device.
         eval_batch_size: Most rows per validation or test batch and device.
@@ -67,7 +70,9 @@ class ArrayDataModule(MemoryDataModule):
         target: str,
         sensitive: Sequence[str] | Mapping[str, Sequence[object]],
         *,
+        task: TaskKind = "binary",
         positive: object | None = None,
+        classes: Sequence[object] | None = None,
         weight: str | None = None,
         batch_size: int = 128,
         eval_batch_size: int = 1024,
@@ -84,7 +89,10 @@ class ArrayDataModule(MemoryDataModule):
         self.source = source
         names = column_list("sensitive", sensitive)
         self.roles = Roles(target, names, (), (), weight=weight, split=split)
+        check_choice("task", task, TASKS)
+        self._kind = task
         self.positive = positive
+        self.classes = classes
         self.categories = dict(sensitive) if isinstance(sensitive, Mapping) else {}
         self.val_fraction = val_fraction
         self.test_fraction = test_fraction
@@ -97,7 +105,9 @@ class ArrayDataModule(MemoryDataModule):
         labelled = label_rows(
             table,
             self.roles,
+            task=self._kind,
             positive=self.positive,
+            classes=self.classes,
             categories=self.categories,
             val_fraction=self.val_fraction,
             test_fraction=self.test_fraction,

@@ -15,12 +15,14 @@ class Batch(NamedTuple):
             Tables: `(numeric, categorical)`: `(N, D)` float32, standardised, and `(N, F)` int64
             codes in which 0 stands for a missing or unseen value. Images: `(N, C, height, width)`
             float32. Sequences: `(values, lengths)`, see `fairlightning.models.RNN`.
-        target: `(N,)` int64 labels in {0, 1}.
+        target: `(N,)` int64 labels in {0, 1}, or positions of classes; of a regression float32.
         sensitive: `(N, A)` int64 category positions; `-1` where the value is not known.
         weight: `(N,)` float32 row weights ≥ 0, or None where rows are not weighted.
         index: `(N,)` int64 row numbers in the source table, counted from 0.
         checked: Whether target, sensitive and weight are known to be in range, so that no training
             step needs to check them again; true for the rows of our data modules.
+        continuous: `(N, B)` float32 values of the continuous sensitive attributes, of mean 0 and
+            standard deviation 1 over the training rows, NaN where unknown; None without any.
     """
 
     inputs: Any
@@ -29,6 +31,7 @@ class Batch(NamedTuple):
     weight: Tensor | None
     index: Tensor  # type: ignore[assignment]  # hides tuple.index, which a batch has no use for
     checked: bool = False
+    continuous: Tensor | None = None
 
     def take(self, rows: slice | Tensor) -> Batch:
         """Some of the rows: a slice, or positions `(n,)`, which may repeat."""
@@ -44,4 +47,5 @@ class Batch(NamedTuple):
             None if self.weight is None else pick(self.weight),
             pick(self.index),
             self.checked,
+            None if self.continuous is None else pick(self.continuous),
         )

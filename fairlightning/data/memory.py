@@ -15,6 +15,7 @@ from fairlightning.data.prepare import Prepared
 from fairlightning.data.splits import SPLITS
 from fairlightning.data.summary import describe, report
 from fairlightning.exceptions import SetupError, check_choice
+from fairlightning.functional.tasks import Task
 from fairlightning.groups import GroupSpec
 
 
@@ -79,6 +80,11 @@ class MemoryDataModule(LightningDataModule):
         return self._prepared
 
     @property
+    def task(self) -> Task:
+        """What is predicted, with the names of classes, or mean and deviation of amounts."""
+        return self.prepared.labelled.task
+
+    @property
     def groups(self) -> GroupSpec:
         """Sensitive attributes and their groups."""
         return self.prepared.labelled.groups
@@ -95,9 +101,10 @@ class MemoryDataModule(LightningDataModule):
         """Facts about the rows in plain Python values.
 
         Returns:
-            `rows`, `positive` (label that counts as 1), `base_rate`, `splits` (rows and base rate
-            of each), `groups` (rows and base rate by attribute and their intersection),
-            `unknown_sensitive` (rows by attribute), `unlisted_sensitive` (values that are no
+            `rows`, `task`, `positive` (label that counts as 1), `base_rate` (of several classes
+            `shares`, of a regression `mean`), `splits` (rows and base rate of each), `groups`
+            (rows and base rate by attribute and their intersection), `continuous` (attributes in
+            bins), `unknown_sensitive` (rows by attribute), `unlisted_sensitive` (values that are no
             category, with their rows). Of tables also `numeric`, `categorical` (number of codes of
             each), `unused` (columns without a role), `missing` (values by column), `unseen`
             (categories of validation and test that train does not have) and `constant` (columns in

@@ -6,22 +6,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
 from fairlightning.data.batch import Batch
+from fairlightning.data.bins import quantile_bins
 from fairlightning.data.encoding import TableEncoder
 from fairlightning.data.roles import Roles
 from fairlightning.data.splits import Ints, column_splits, stratified_splits
+from fairlightning.data.targets import of_training, read_target
 from fairlightning.data.values import (
-    binary_target,
     check_not_all_missing,
     numbers,
     row_weights,
     sensitive_groups,
 )
-from fairlightning.exceptions import DataError
+from fairlightning.functional.tasks import Task, TaskKind
 from fairlightning.groups import GroupSpec
 
 
@@ -32,19 +34,23 @@ class Labelled:
     Attributes:
         frame: Source rows: the whole table, or what comes beside images and sequences.
         groups: Sensitive attributes and their groups.
-        positive: Label value that counts as 1.
-        target: `(N,)` int64 labels.
+        task: What is predicted.
+        positive: Label value that counts as 1; None but for a binary target.
+        target: `(N,)` int64 labels; float32 amounts of a regression.
         sensitive: `(N, A)` int64 codes.
         weight: `(N,)` float32 row weights, or None.
+        continuous: `(N, B)` float32 continuous attributes, NaN where missing; None without any.
         rows: Row numbers of each split.
     """
 
     frame: pd.DataFrame
     groups: GroupSpec
-    positive: str
+    task: Task
+    positive: str | None
     target: Tensor
     sensitive: Tensor
     weight: Tensor | None
+    continuous: Tensor | None
     rows: dict[str, Ints]
 
     def batches(self, inputs: Callable[[Ints], Any]) -> dict[str, Batch]:
@@ -53,16 +59,25 @@ class Labelled:
 
     def _batch(self, inputs: Any, rows: Ints) -> Batch:
         index = torch.from_numpy(rows)
-        weight = None if self.weight is None else self.weight[index]
-        part = self.target[index], self.sensitive[index], weight, index
-        return Batch(inputs, *part, checked=True)
+        return Batch(
+            inputs,
+            self.target[index],
+            self.sensitive[index],
+            None if self.weight is None else self.weight[index],
+            index,
+            checked=True,
+            continuous=None if self.continuous is None else self.continuous[index],
+        )
 
 
 def label_rows(
     frame: pd.DataFrame,
     roles: Roles,
     *,
+    task: TaskKind = "binary",
     positive: object | None,
+    classes: Sequence[object] | None = None,
+    continuous: Mapping[str, int] | None = None,
     categories: Mapping[str, Sequence[object]],
     val_fraction: float,
     test_fraction: float,
@@ -74,15 +89,17 @@ def label_rows(
         DataError: If something in these columns stands in the way of training.
     """
     check_not_all_missing(frame, roles.sensitive)
-    target, positive_label = binary_target(frame[roles.target], positive)
+    target = read_target(frame[roles.target], task, positive, classes)
     weight = None
     if roles.weight is not None:
         weight = torch.from_numpy(row_weights(frame[roles.weight])).float()
-    groups = sensitive_groups(frame, roles.sensitive, categories)
-    sensitive = groups.encode(frame)
+    continuous = continuous or {}
+    binned, listed = _binned(frame, continuous, categories)
+    groups = sensitive_groups(binned, roles.sensitive, listed, list(continuous))
+    sensitive = groups.encode(binned)
     if roles.split is None:
         rows = stratified_splits(
-            target,
+            target.strata,
             groups.cell_ids(sensitive).numpy(),
             val_fraction=val_fraction,
             test_fraction=test_fraction,
@@ -90,9 +107,16 @@ def label_rows(
         )
     else:
         rows = column_splits(frame[roles.split])
-    _check_both_classes(target[rows["train"]])
     return Labelled(
-        frame, groups, positive_label, torch.from_numpy(target), sensitive, weight, rows
+        frame,
+        groups,
+        of_training(target, rows["train"]),
+        target.positive,
+        torch.from_numpy(target.values),
+        sensitive,
+        weight,
+        _standardised(frame, list(continuous), rows["train"]) if continuous else None,
+        rows,
     )
 
 
@@ -125,11 +149,19 @@ def prepare(frame: pd.DataFrame, roles: Roles, **options: Any) -> Prepared:
     return Prepared(labelled, labelled.batches(lambda rows: encoder(frame.iloc[rows])), encoder)
 
 
-def _check_both_classes(target: Ints) -> None:
-    if target.min() == target.max():
-        raise DataError.of(
-            "split",
-            found=f"only label {target[0]} in the {len(target)} training rows",
-            expected="both labels",
-            mend="use more rows, or another split",
-        )
+def _binned(
+    frame: pd.DataFrame, continuous: Mapping[str, int], categories: Mapping[str, Sequence[object]]
+) -> tuple[pd.DataFrame, dict[str, Sequence[object]]]:
+    """The table with bins in place of continuous attributes, and the categories of all."""
+    listed, columns = dict(categories), {}
+    for name, bins in continuous.items():
+        listed[name], columns[name] = quantile_bins(frame[name], bins)
+    return frame.assign(**columns) if columns else frame, listed
+
+
+def _standardised(frame: pd.DataFrame, names: Sequence[str], train: Ints) -> Tensor:
+    """Values `(N, B)` of mean 0 and deviation 1 over the training rows, NaN where missing."""
+    values = numbers(frame, names)
+    deviation = np.nanstd(values[train], axis=0)
+    values = (values - np.nanmean(values[train], axis=0)) / np.where(deviation > 0, deviation, 1)
+    return torch.from_numpy(values.astype(np.float32))

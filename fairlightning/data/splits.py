@@ -38,7 +38,7 @@ def stratified_splits(
     so joins the largest stratum.
 
     Args:
-        target: `(N,)` labels in {0, 1}.
+        target: `(N,)` labels from 0 on.
         cell: `(N,)` intersection of the sensitive attributes, unknown values included.
         val_fraction: Share of all rows for validation.
         test_fraction: Share of all rows for the test.
@@ -53,7 +53,7 @@ def stratified_splits(
     rows = len(target)
     num_val, num_test = round(rows * val_fraction), round(rows * test_fraction)
     check_not_empty({"train": rows - num_val - num_test, "validation": num_val, "test": num_test})
-    levels = np.stack([2 * cell + target, target])
+    levels = np.stack([max(2, target.max() + 1) * cell + target, target])
     rest, test = _split(np.arange(rows), levels, num_test, min(num_val, num_test), seed)
     train, validation = _split(rest, levels, num_val, num_val, seed)
     return {"train": train, "validation": validation, "test": test}

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from fairlightning.functional.tasks import Task
 from fairlightning.groups import GroupSpec, as_labels
 
 if TYPE_CHECKING:
@@ -20,15 +21,18 @@ def describe(prepared: Prepared) -> dict[str, Any]:
     labelled, batches = prepared.labelled, prepared.batches
     target = torch.cat([batch.target for batch in batches.values()])
     sensitive = torch.cat([batch.sensitive for batch in batches.values()])
+    task = labelled.task
     facts = {
         "rows": len(labelled.frame),
-        "positive": labelled.positive,
-        "base_rate": _rate(target),
+        "task": task.kind,
+        **({"positive": labelled.positive} if task.kind == "binary" else {}),
+        **_target_facts(task, target),
         "splits": {
-            split: {"rows": len(batch.target), "base_rate": _rate(batch.target)}
+            split: {"rows": len(batch.target), **_target_facts(task, batch.target)}
             for split, batch in batches.items()
         },
-        "groups": _group_facts(labelled.groups, sensitive, target),
+        "groups": _group_facts(labelled.groups, sensitive, target, task),
+        "continuous": list(labelled.groups.continuous),
         "unknown_sensitive": {
             name: int((sensitive[:, axis] < 0).sum())
             for axis, name in enumerate(labelled.groups.names)
@@ -62,22 +66,29 @@ def _columns(prepared: Prepared, encoder: TableEncoder) -> dict[str, Any]:
     }
 
 
-def _rate(target: Tensor) -> float:
-    return float(target.double().mean())
+def _target_facts(task: Task, target: Tensor) -> dict[str, Any]:
+    """Base rate of labels, share of each class, or mean amount; None without rows."""
+    if task.kind == "multiclass":
+        rows = target.bincount(minlength=len(task.classes)).tolist()
+        shares = [n / len(target) if len(target) else None for n in rows]
+        return {"shares": dict(zip(task.classes, shares, strict=True))}
+    mean = float(target.double().mean()) if len(target) else None
+    return {"base_rate" if task.kind == "binary" else "mean": mean}
 
 
 def _group_facts(
-    groups: GroupSpec, sensitive: Tensor, target: Tensor
+    groups: GroupSpec, sensitive: Tensor, target: Tensor, task: Task
 ) -> dict[str, dict[str, dict[str, Any]]]:
     facts = {}
     for partition in groups.partitions:
-        # Slot 0 collects the rows of unknown group.
-        slot, size = groups.group_ids(sensitive, partition) + 1, groups.num_groups(partition) + 1
-        rows = slot.bincount(minlength=size)[1:].tolist()
-        positive = slot[target == 1].bincount(minlength=size)[1:].tolist()
+        group = groups.group_ids(sensitive, partition)
+        order = group.argsort(stable=True)
+        # The first part collects the rows of unknown group.
+        sizes = (group + 1).bincount(minlength=groups.num_groups(partition) + 1).tolist()
+        parts = target[order].split(sizes)[1:]
         facts[" & ".join(partition)] = {
-            name: {"rows": n, "base_rate": p / n if n else None}
-            for name, n, p in zip(groups.group_names(partition), rows, positive, strict=True)
+            name: {"rows": len(part), **_target_facts(task, part)}
+            for name, part in zip(groups.group_names(partition), parts, strict=True)
         }
     return facts
 
@@ -86,6 +97,8 @@ def _unlisted(groups: GroupSpec, frame: pd.DataFrame) -> dict[str, dict[str, int
     """Values that are none of the categories, with their number of rows."""
     found = {}
     for name, categories in zip(groups.names, groups.categories, strict=True):
+        if name in groups.continuous:
+            continue  # every value lies in a bin
         labels = as_labels(frame[name]).dropna()
         others = labels[~labels.isin(categories)].value_counts()
         if len(others):
@@ -95,9 +108,13 @@ def _unlisted(groups: GroupSpec, frame: pd.DataFrame) -> dict[str, dict[str, int
 
 def report(facts: dict[str, Any]) -> str:
     """The facts of `describe` as text."""
-    lines = [f"{facts['rows']:,} rows, {facts['base_rate']:.1%} positive ({facts['positive']})"]
+    lines = [f"{facts['rows']:,} rows, {_shown(facts)}"]
     for name, part in facts["splits"].items():
-        lines.append(f"  {name}: {part['rows']:,} rows, {part['base_rate']:.1%} positive")
+        lines.append(f"  {name}: {part['rows']:,} rows, {_shown(part)}")
+    if facts["task"] == "binary":
+        lines[0] += f" ({facts['positive']})"
+    else:
+        lines.insert(0, f"task: {facts['task']}")
     if "inputs" in facts:
         lines.append(f"inputs: {facts['inputs']}")
     if "numeric" in facts:
@@ -110,8 +127,10 @@ def report(facts: dict[str, Any]) -> str:
     for partition, groups in facts["groups"].items():
         lines.append(f"groups of {partition}:")
         for name, group in groups.items():
-            rate = "" if group["base_rate"] is None else f", {group['base_rate']:.1%} positive"
+            rate = f", {_shown(group)}" if group["rows"] else ""
             lines.append(f"  {name}: {group['rows']:,} rows{rate}")
+    if facts["continuous"]:
+        lines.append(f"bins of equal frequency: {_join(facts['continuous'])}")
     unknown = [f"{name} {count:,} rows" for name, count in facts["unknown_sensitive"].items()]
     lines.append(f"unknown sensitive value: {_join(unknown)}")
     for name, values in facts["unlisted_sensitive"].items():
@@ -129,6 +148,14 @@ def _column_lines(facts: dict[str, Any]) -> list[str]:
         named = [f"{name} {', '.join(values)}" for name, values in columns.items()]
         lines.append(f"in {split} but not in train: {'; '.join(named)}")
     return [*lines, f"constant in train: {_join(facts['constant'])}"]
+
+
+def _shown(part: dict[str, Any]) -> str:
+    if "shares" in part:
+        return ", ".join(f"{share:.1%} {name}" for name, share in part["shares"].items())
+    if "mean" in part:
+        return f"mean {part['mean']:.4g}"
+    return f"{part['base_rate']:.1%} positive"
 
 
 def _join(names: list[str]) -> str:

@@ -15,22 +15,33 @@ from fairlightning.data.prepare import Prepared, prepare
 from fairlightning.data.roles import Roles, column_list
 from fairlightning.data.splits import check_fractions
 from fairlightning.data.table import read_table
+from fairlightning.exceptions import check_choice
+from fairlightning.functional.tasks import TASKS, TaskKind
+
+BINS = 4
+"""Bins of a continuous attribute."""
 
 
 class TabularDataModule(MemoryDataModule):
-    """Checks, splits and encodes a table with a binary label and sensitive attributes.
+    """Checks, splits and encodes a table with a target and sensitive attributes.
 
     Everything is learned from the training rows alone: medians, scales and categories. Encoded
-    rows stay in memory. Splits are stratified by label and by the intersection of the sensitive
-    attributes, and follow from `seed`. Rows whose sensitive value is missing or is no listed
-    category are kept, with code `-1`.
+    rows stay in memory. Splits are stratified by label (quarters of an amount) and by the
+    intersection of the sensitive attributes, and follow from `seed`. Rows whose sensitive value is
+    missing or is no listed category are kept, with code `-1`.
 
     Args:
         source: A table, or the path of a `.csv`, `.csv.gz`, `.csv.zip` or `.parquet` file.
-        target: Column of the label, which has two values.
+        target: Column of the target.
         sensitive: Columns of the sensitive attributes. A mapping also gives the categories of each
             and their order; without it they are all values in the table, sorted.
-        positive: Label value that counts as 1. None accepts 0/1 and booleans.
+        task: What the target is: `binary`, labels of two values; `multiclass`, labels of three or
+            more; `regression`, amounts. It is never guessed.
+        positive: Of `binary`: label value that counts as 1. None accepts 0/1 and booleans.
+        classes: Of `multiclass`: the labels in the order of their numbers; None takes all, sorted.
+        continuous: Those of the sensitive attributes that are numbers, such as an age. Batches then
+            carry their values; as groups they are four bins of equal frequency over the table,
+            whose names hold the edges. A mapping gives the number of bins of each.
         numeric: Numeric features; None takes all other columns of a numeric type.
         categorical: Categorical features; None takes all other columns of another type.
         ignore: Columns that are left out. Of use where features are inferred.
@@ -63,7 +74,10 @@ class TabularDataModule(MemoryDataModule):
         target: str,
         sensitive: Sequence[str] | Mapping[str, Sequence[object]],
         *,
+        task: TaskKind = "binary",
         positive: object | None = None,
+        classes: Sequence[object] | None = None,
+        continuous: Sequence[str] | Mapping[str, int] = (),
         numeric: Sequence[str] | None = None,
         categorical: Sequence[str] | None = None,
         ignore: Sequence[str] = (),
@@ -92,7 +106,15 @@ class TabularDataModule(MemoryDataModule):
             split=split,
             include_sensitive=include_sensitive,
         )
+        check_choice("task", task, TASKS)
+        self._kind = task
         self.positive = positive
+        self.classes = classes
+        if not isinstance(continuous, Mapping):
+            continuous = dict.fromkeys(column_list("continuous", continuous), BINS)
+        self.continuous = dict(continuous)
+        for name in self.continuous:
+            check_choice("continuous", name, self.roles.sensitive)
         self.categories = dict(sensitive) if isinstance(sensitive, Mapping) else {}
         self.val_fraction = val_fraction
         self.test_fraction = test_fraction
@@ -101,7 +123,10 @@ class TabularDataModule(MemoryDataModule):
         return prepare(
             read_table(self.source),
             self.roles,
+            task=self._kind,
             positive=self.positive,
+            classes=self.classes,
+            continuous=self.continuous,
             categories=self.categories,
             val_fraction=self.val_fraction,
             test_fraction=self.test_fraction,

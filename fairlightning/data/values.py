@@ -28,25 +28,31 @@ def binary_target(column: pd.Series, positive: object | None) -> tuple[npt.NDArr
         DataError: If a label is missing, there are not exactly two values, or `positive` is none
             of them.
     """
-    argument = f"target {column.name!r}"
-    if column.isna().any():
-        raise DataError.of(
-            argument,
-            found=f"{column.isna().sum()} rows without a label, {_rows(column.isna())}",
-            expected="a label in every row",
-            mend=f"drop them: table.dropna(subset=[{column.name!r}])",
-        )
+    check_complete(column)
     labels = as_labels(column)
     values = tuple(sorted(labels.unique()))
     if len(values) != 2:
         raise DataError.of(
-            argument,
+            f"target {column.name!r}",
             found=f"{len(values)} value{'s' * (len(values) > 1)}: {shorten(values)}",
-            expected="two classes (this version handles binary labels only)",
-            mend="merge the classes into two" if len(values) > 2 else "use a table with both",
+            expected="two classes, for task='binary'",
+            mend="say what they are with task=multiclass or task=regression, or merge them into two"
+            if len(values) > 2
+            else "use a table with both",
         )
     wanted = _positive_value(values, positive)
     return np.asarray(labels == wanted).astype(np.int64), wanted
+
+
+def check_complete(column: pd.Series) -> None:
+    """Raise `DataError` if a target is missing."""
+    if column.isna().any():
+        raise DataError.of(
+            f"target {column.name!r}",
+            found=f"{column.isna().sum()} rows without a label, {_rows(column.isna())}",
+            expected="a label in every row",
+            mend=f"drop them: table.dropna(subset=[{column.name!r}])",
+        )
 
 
 def _positive_value(values: tuple[str, ...], positive: object | None) -> str:
@@ -128,7 +134,10 @@ def check_not_all_missing(frame: pd.DataFrame, names: Iterable[str]) -> None:
 
 
 def sensitive_groups(
-    frame: pd.DataFrame, names: Sequence[str], listed: Mapping[str, Sequence[object]]
+    frame: pd.DataFrame,
+    names: Sequence[str],
+    listed: Mapping[str, Sequence[object]],
+    continuous: Sequence[str] = (),
 ) -> GroupSpec:
     """Categories of the sensitive attributes: those listed, else all values in sorted order.
 
@@ -136,7 +145,7 @@ def sensitive_groups(
         DataError: If fewer than two categories of an attribute occur in the table.
         ArgumentError: If listed categories repeat or are fewer than two.
     """
-    found = {name: _sorted_labels(frame[name]) for name in names}
+    found = {name: sorted_labels(frame[name]) for name in names}
     for name, values in found.items():
         wanted = [str(value) for value in listed.get(name, values)]
         present = [value for value in wanted if value in values]
@@ -148,10 +157,10 @@ def sensitive_groups(
                 expected="at least two groups in the table",
                 mend="list the categories as the table spells them, or leave the attribute out",
             )
-    return GroupSpec({name: listed.get(name, values) for name, values in found.items()})
+    return GroupSpec({n: listed.get(n, values) for n, values in found.items()}, continuous)
 
 
-def _sorted_labels(column: pd.Series) -> list[str]:
+def sorted_labels(column: pd.Series) -> list[str]:
     """Different values as labels, in the order of the values: 9 before 10."""
     labels = dict(zip(column.astype(object), as_labels(column), strict=True))
     values = [value for value in labels if not pd.isna(value)]

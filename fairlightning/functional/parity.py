@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from fairlightning.exceptions import ArgumentError, check_choice
 from fairlightning.functional.rates import Rates
 
-Criterion = Literal["demographic_parity", "equal_opportunity", "equalized_odds"]
-Gap = Literal["max", "mean", "squared", "logsumexp"]
+Criterion = Literal[
+    "demographic_parity",
+    "equal_opportunity",
+    "equalized_odds",
+    "predictive_parity",
+    "accuracy_parity",
+    "balanced_residuals",
+]
+Gap = Literal["max", "mean", "squared", "logsumexp", "ratio"]
 
 CRITERIA: tuple[Criterion, ...] = ("demographic_parity", "equal_opportunity", "equalized_odds")
-GAPS: tuple[Gap, ...] = ("max", "mean", "squared", "logsumexp")
+"""Criteria that compare the rate of selection, over all rows or those of a label."""
+
+GAPS: tuple[Gap, ...] = ("max", "mean", "squared", "logsumexp", "ratio")
+
+FOUR_FIFTHS = 0.8
+"""Smallest ratio of selection rates that the four-fifths rule tolerates."""
 
 NUM_CONDITIONS: dict[Criterion, int] = {
     "demographic_parity": 1,
@@ -21,6 +35,23 @@ NUM_CONDITIONS: dict[Criterion, int] = {
     "equalized_odds": 2,
 }
 """On how many label values a criterion conditions the selection rate."""
+
+
+def check_criterion(owner: str, criterion: str, known: Sequence[Criterion] = CRITERIA) -> None:
+    """Refuse a criterion that a method does not know, by the names of both.
+
+    Raises:
+        ArgumentError: If it is none of `known`.
+    """
+    if criterion in known or criterion not in get_args(Criterion):
+        check_choice("criterion", criterion, known)
+        return
+    raise ArgumentError.of(
+        "criterion",
+        found=f"{criterion!r} for {owner}",
+        expected=f"one that it knows: {', '.join(known)}",
+        mend="take the parity penalty (method=parity), which knows every criterion",
+    )
 
 
 def criterion_cells(criterion: Criterion, target: Tensor, group: Tensor, num_groups: int) -> Tensor:
@@ -55,6 +86,7 @@ def parity_gap(
     *,
     temperature: float = 0.05,
     variance: Tensor | None = None,
+    ratio: float = FOUR_FIFTHS,
 ) -> Tensor:
     """Reduce the rates of groups to one gap.
 
@@ -67,11 +99,14 @@ def parity_gap(
         kind: `max`: largest difference between two groups, under the worst condition, as fairlearn
             defines `*_difference`. `mean`: mean absolute difference over all pairs of groups.
             `squared`: mean squared difference over all pairs. `logsumexp`: smooth version of `max`
-            that never exceeds it, `τ·log mean exp(r/τ) + τ·log mean exp(−r/τ)`. All but `max` are
-            averaged over the conditions under which at least two groups have rows.
+            that never exceeds it, `τ·log mean exp(r/τ) + τ·log mean exp(−r/τ)`. `ratio`: what
+            the smallest rate divided by the largest lacks to `ratio`, under the worst condition; 0
+            where it is met, and where all rates are 0. All but `max` and `ratio` are averaged over
+            the conditions under which at least two groups have rows.
         temperature: `τ` > 0 of `logsumexp`, in units of the rate.
         variance: `(..., C, G)` sampling variance of each rate. With `squared` it is subtracted,
             which makes the estimate unbiased in small batches; a single value may be negative.
+        ratio: Ratio in (0, 1] that `kind="ratio"` asks for: 0.8 is the four-fifths rule.
 
     Returns:
         `(...)` gap; in [0, 1] for rates in [0, 1] (`variance` aside).
@@ -81,7 +116,12 @@ def parity_gap(
     """
     rate, present = rates.rate, rates.present
     if kind == "max":
-        return _range(rate, present)
+        up, down = _extremes(rate, present)
+        return _worst((rate * (up - down)).sum(-1))
+    if kind == "ratio":
+        high, low = ((rate * one).sum(-1) for one in _extremes(rate, present))
+        missing = (ratio - low / high.clamp_min(torch.finfo(rate.dtype).tiny)).clamp_min(0.0)
+        return _worst(torch.where((high > 0) & (present.sum(-1) > 1), missing, 0.0))
     estimable = (present.sum(-1) > 1).to(rate.dtype)
     if kind == "logsumexp":
         per_condition = _smooth_range(rate, present, temperature) * estimable
@@ -90,14 +130,19 @@ def parity_gap(
     return per_condition.sum(-1) / estimable.sum(-1).clamp_min(1)
 
 
-def _range(rate: Tensor, present: Tensor) -> Tensor:
+def _extremes(rate: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+    """1 at the group of the highest and of the lowest rate, 0 elsewhere, each `(..., C, G)`."""
     # The signs of the two groups are constants: this keeps the gradient exact where a single group
     # is present, and costs a third of what the gradients of amax and amin cost.
     fixed = rate.detach()
     highest = torch.where(present, fixed, -torch.inf).argmax(-1, keepdim=True)
     lowest = torch.where(present, fixed, torch.inf).argmin(-1, keepdim=True)
     zero = torch.zeros_like(fixed)
-    gap = (rate * (zero.scatter(-1, highest, 1.0) - zero.scatter(-1, lowest, 1.0))).sum(-1)
+    return zero.scatter(-1, highest, 1.0), zero.scatter(-1, lowest, 1.0)
+
+
+def _worst(gap: Tensor) -> Tensor:
+    """Largest `(...)` of the gaps `(..., C)` of the conditions."""
     return gap.squeeze(-1) if gap.shape[-1] == 1 else gap.max(-1).values
 
 

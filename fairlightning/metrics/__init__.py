@@ -4,9 +4,11 @@ from fairlightning.functional.confusion import ConfusionTable
 from fairlightning.functional.ranking import auroc
 from fairlightning.functional.rows import positive_scores
 from fairlightning.functional.score_histogram import ScoreTable
+from fairlightning.functional.tasks import TASKS, Task, task_of
 from fairlightning.metrics.confusion import GroupConfusion
 from fairlightning.metrics.fairness import FairnessMetrics, fairness_records
 from fairlightning.metrics.individual import Consistency, CounterfactualFlips
+from fairlightning.metrics.multiclass import multiclass_records
 from fairlightning.metrics.per_group import PerGroup
 from fairlightning.metrics.ranking import AUROC, GroupAUROC
 from fairlightning.metrics.records import (
@@ -27,10 +29,11 @@ from fairlightning.metrics.regression import (
     GroupDistribution,
     GroupRegression,
 )
+from fairlightning.metrics.regression_records import regression_records
 from fairlightning.metrics.scores import GroupScores
 from fairlightning.metrics.stage import INTERVALS, Intervals, StageMetrics
 from fairlightning.metrics.tables import GAP_METRICS, GROUP_METRICS, OVERALL_METRICS, GroupTables
-from fairlightning.metrics.tasks import TASKS, Task, stage_metrics, task_of
+from fairlightning.metrics.tasks import stage_metrics
 from fairlightning.metrics.verdicts import DECIDABLE, GapVerdict, gap_verdict
 
 __all__ = [
@@ -69,8 +72,10 @@ __all__ = [
     "fairness_records",
     "gap_verdict",
     "higher_is_better",
+    "multiclass_records",
     "positive_scores",
     "readable",
+    "regression_records",
     "signed",
     "stage_metrics",
     "tag",

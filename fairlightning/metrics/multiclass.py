@@ -26,10 +26,16 @@ from fairlightning.metrics.intervals import criterion_trials, smallest_rate_inte
 from fairlightning.metrics.records import SUPPORT, Key, Record
 from fairlightning.metrics.stage import Intervals, StageMetrics, figure_records, unknown_record
 
-CLASS_RATES = ("selection_rate", "true_positive_rate", "false_positive_rate", "prevalence")
-"""Rates of each class against the rest, in records `class_<c>_<rate>`."""
+CLASS_RATES = (
+    "selection_rate",
+    "true_positive_rate",
+    "false_positive_rate",
+    "positive_predictive_value",
+    "prevalence",
+)
+"""Rates of each class against the rest, in records `class_<name>_<rate>`."""
 
-CLASS_CRITERIA = ("demographic_parity", "equal_opportunity", "equalized_odds")
+CLASS_CRITERIA = ("demographic_parity", "equal_opportunity", "equalized_odds", "predictive_parity")
 """Criteria that have to hold for each class; their difference is that of the worst class."""
 
 
@@ -40,14 +46,20 @@ class MulticlassMetrics(StageMetrics):
         groups: Sensitive attributes and their categories.
         stage: `"train"`, `"val"` or `"test"`.
         num_classes: Number of classes, more than two.
+        classes: Their names; their numbers if there are none.
 
     Raises:
         ArgumentError: If the groups, the stage or the number of classes cannot be used.
     """
 
     def __init__(
-        self, groups: GroupSpec | Mapping[str, Iterable[object]], stage: str, num_classes: int
+        self,
+        groups: GroupSpec | Mapping[str, Iterable[object]],
+        stage: str,
+        num_classes: int,
+        classes: Sequence[str] = (),
     ) -> None:
+        self._classes = tuple(classes)
         spec = GroupSpec.of(groups)
         confusion = GroupConfusion(spec, num_classes=num_classes)
         super().__init__(spec, stage, confusion=confusion)
@@ -57,11 +69,18 @@ class MulticlassMetrics(StageMetrics):
         return table
 
     def _records(self, tables: ConfusionTable, intervals: Intervals | None) -> list[Record]:
-        return multiclass_records(self.stage, self.groups, tables, intervals=intervals)
+        return multiclass_records(
+            self.stage, self.groups, tables, classes=self._classes, intervals=intervals
+        )
 
 
 def multiclass_records(
-    stage: str, groups: GroupSpec, table: ConfusionTable, *, intervals: Intervals | None = None
+    stage: str,
+    groups: GroupSpec,
+    table: ConfusionTable,
+    *,
+    classes: Sequence[str] = (),
+    intervals: Intervals | None = None,
 ) -> list[Record]:
     """Turn counts into records, in the order of `fairness_records`.
 
@@ -69,6 +88,7 @@ def multiclass_records(
         stage: Stage that the records are of.
         groups: The attributes whose cells were counted.
         table: `(num_cells, C, C)` counts of all rows.
+        classes: Names of the classes; their numbers if there are none.
         intervals: Give rates and differences their intervals. Balanced accuracy has none.
 
     Returns:
@@ -76,10 +96,11 @@ def multiclass_records(
         are None but the counts, with a `FairnessWarning`.
     """
     undecided = int(table.undecided)
+    classes = classes or [str(position) for position in range(table.num_classes)]
     how = None if undecided else intervals
-    records = list(_members(Key(stage, "", None, None), [None], table.pooled(), how))
+    records = list(_members(Key(stage, "", None, None), [None], table.pooled(), classes, how))
     for partition in groups.partitions:
-        records += _of_partition(stage, groups, partition, table, how)
+        records += _of_partition(stage, groups, partition, table, classes, how)
     if undecided:
         warnings.warn(
             f"{stage}: {undecided:,} rows have a NaN among their logits, so that no rate can be "
@@ -96,6 +117,7 @@ def _of_partition(
     groups: GroupSpec,
     partition: Sequence[str],
     table: ConfusionTable,
+    classes: Sequence[str],
     how: Intervals | None,
 ) -> Iterator[Record]:
     attribute = " & ".join(partition)
@@ -106,7 +128,7 @@ def _of_partition(
     rows = table.counts.sum() - of_groups.counts.sum()
     yield unknown_record(stage, attribute, int(rows))
     key = Key(stage, "", attribute, None)
-    yield from _members(key, groups.group_names(partition), of_groups, how)
+    yield from _members(key, groups.group_names(partition), of_groups, classes, how)
 
 
 def _gaps(table: ConfusionTable) -> dict[str, Estimate]:
@@ -146,7 +168,11 @@ def _gap_intervals(table: ConfusionTable, level: float) -> dict[str, Interval]:
 
 
 def _members(
-    key: Key, names: Sequence[str | None], table: ConfusionTable, how: Intervals | None
+    key: Key,
+    names: Sequence[str | None],
+    table: ConfusionTable,
+    classes: Sequence[str],
+    how: Intervals | None,
 ) -> Iterator[Record]:
     def stated(metric: str, rates: Rates, trials: Trials | None) -> Iterator[Record]:
         limits = {}
@@ -158,10 +184,11 @@ def _members(
         "accuracy", proportion_rates(table, "accuracy"), proportion_trials(table, "accuracy")
     )
     yield from stated("balanced_accuracy", balanced_accuracy(table), None)
-    classes = table.one_vs_rest()
+    against_rest = table.one_vs_rest()
     for name in CLASS_RATES:
-        rates, trials = proportion_rates(classes, name), proportion_trials(classes, name)
-        for position in range(table.num_classes):
+        rates = proportion_rates(against_rest, name)
+        trials = proportion_trials(against_rest, name)
+        for position, of in enumerate(classes):
             of_class = Rates(*(part[position] for part in rates))
             of_trials = Trials(*(part[position] for part in trials))
-            yield from stated(f"class_{position}_{name}", of_class, of_trials)
+            yield from stated(f"class_{of}_{name}", of_class, of_trials)

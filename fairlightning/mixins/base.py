@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from fairlightning.exceptions import ArgumentError, SetupError
+from fairlightning.functional.tasks import Task
 from fairlightning.groups import GroupSpec
 from fairlightning.objectives import Combination, Fairness, Objective, Step, Strength
 
@@ -24,6 +25,8 @@ class FairnessMixin:
         strength: Multiplies the λ of every objective; a sequence for models trained together.
         combination: How terms become one loss; a weighted sum if None.
         objectives: Further objectives by name.
+        task: What is predicted: `binary`, `multiclass` or `regression`, or a `Task`, which also
+            names the classes or tells the target's mean and deviation.
 
     Raises:
         SetupError: When a class lists it to the right of `LightningModule`.
@@ -39,6 +42,7 @@ class FairnessMixin:
         strength: Strength = 1.0,
         combination: Combination | None = None,
         objectives: Mapping[str, Objective] | None = None,
+        task: Task | str = "binary",
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
@@ -49,7 +53,7 @@ class FairnessMixin:
                 expected="the sensitive attributes and their categories",
                 mend='super().__init__(groups={"sex": ["Female", "Male"]}, ...)',
             )
-        self.fairness = Fairness(groups, strength=strength, combination=combination)
+        self.fairness = Fairness(groups, strength=strength, combination=combination, task=task)
         for name, objective in (objectives or {}).items():
             self.fairness.add(name, objective)
 
@@ -76,6 +80,7 @@ class FairnessMixin:
         parameters: Sequence[Tensor] | None = None,
         weight: Tensor | None = None,
         checked: bool = False,
+        continuous: Tensor | None = None,
     ) -> Tensor:
         """Return the loss to train on: the task's and that of every objective.
 
@@ -84,14 +89,17 @@ class FairnessMixin:
 
         Args:
             task_loss: The loss you had before: a scalar, or `(N,)` one value per row.
-            logits: `(N,)` or `(N, 1)`, before the sigmoid.
-            target: `(N,)` labels in {0, 1}.
+            logits: `(N,)` or `(N, 1)`, before the sigmoid; of several classes `(N, C)`, before the
+                softmax; of a regression the predictions.
+            target: `(N,)` labels in {0, 1} or from 0 to C − 1; amounts of a regression.
             sensitive: `(N, A)` category codes in the order of the groups, `-1` for unknown.
             representation: `(N, H)`, for objectives that look inside the network.
             parameters: The network's parameters, for penalties on the weights.
             weight: `(N,)` row weights, if rows are weighted.
             checked: Pass `batch.checked` of our data modules, whose rows were checked when the
                 table was read; saves a few percent of a small training step.
+            continuous: `(N, B)` values of the continuous attributes of the groups, NaN for unknown,
+                divided by their standard deviation.
 
         Returns:
             Scalar loss; `(K,)` of K models trained together, whose tensors have that leading axis.
@@ -118,6 +126,7 @@ class FairnessMixin:
             parameters=parameters,
             row_weight=weight,
             checked=checked,
+            continuous=continuous,
         )
         loss: Tensor = self.fairness(task_loss, step)
         return loss

@@ -7,6 +7,7 @@ from fairlightning.models.ensemble import Ensemble
 from fairlightning.models.ft_transformer import FTTransformer
 from fairlightning.models.linear import Linear
 from fairlightning.models.mlp import MLP
+from fairlightning.models.rescaled import Rescaled
 from fairlightning.models.resnet import TabularResNet
 from fairlightning.models.sequences import RNN, SequenceTransformer
 from fairlightning.models.soft_trees import SoftForest
@@ -24,6 +25,7 @@ __all__ = [
     "Outputs",
     "Periodic",
     "PiecewiseLinear",
+    "Rescaled",
     "SequenceTransformer",
     "SoftForest",
     "TabM",

@@ -17,7 +17,7 @@ class Outputs(NamedTuple):
     """What a network computes; it knows nothing of fairness.
 
     Attributes:
-        logits: `(N, C)`, C = 1 for a binary target.
+        logits: `(N, C)`, C = 1 for a binary target; of a regression the predictions.
         representation: `(N, H)`, what enters the last layer.
     """
 

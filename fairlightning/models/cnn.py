@@ -19,6 +19,7 @@ class CNN(nn.Module):
         channels: Number of channels `C` of an image.
         widths: Channels after each block. Every block but the last halves height and width.
         dropout: Share of the representation dropped in training, in [0, 1).
+        outputs: Outputs of a row: 1, or the number of several classes.
 
     Attributes:
         sizes: Number of features of `logits` and `representation`.
@@ -34,10 +35,16 @@ class CNN(nn.Module):
     """
 
     def __init__(
-        self, channels: int, widths: Sequence[int] = (16, 32, 64), dropout: float = 0.0
+        self,
+        channels: int,
+        widths: Sequence[int] = (16, 32, 64),
+        dropout: float = 0.0,
+        outputs: int = 1,
     ) -> None:
         super().__init__()
-        check_sizes(dropout=dropout, channels=channels, widths=min(widths, default=0))
+        check_sizes(
+            outputs=outputs, dropout=dropout, channels=channels, widths=min(widths, default=0)
+        )
         layers: list[nn.Module] = []
         for block, width in enumerate(widths):
             layers += [nn.MaxPool2d(2)] if block else []
@@ -45,10 +52,10 @@ class CNN(nn.Module):
             channels = width
         self.body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.drop = nn.Dropout(dropout)
-        self.output = nn.Linear(channels, 1)
-        self.sizes = {"logits": 1, "representation": channels}
+        self.output = nn.Linear(channels, outputs)
+        self.sizes = {"logits": outputs, "representation": channels}
 
     def forward(self, inputs: Tensor) -> Outputs:
-        """Compute logits `(N, 1)` and representation `(N, H)` of images."""
+        """Compute logits `(N, C)` and representation `(N, H)` of images."""
         representation = self.drop(self.body(inputs))
         return Outputs(self.output(representation), representation)

@@ -38,6 +38,8 @@ class Ensemble(nn.Module):
     (torch.Size([5, 1]), torch.Size([5, 192]), torch.Size([5, 3]))
     """
 
+    tasks = ("binary",)  # it decides by the mean probability of one class
+
     def __init__(self, network: Callable[..., nn.Module], members: int = 5, **columns: Any) -> None:
         super().__init__()
         check_sizes(members=members)

@@ -84,6 +84,7 @@ class FTTransformer(nn.Module):
         dropout: Share of units dropped in training, in [0, 1).
         embedding: Of the numeric columns, without a width of its own: `none` (linear),
             `piecewise_linear` or `periodic`; see `make_embedding`.
+        outputs: Outputs of a row: 1, or the number of several classes.
 
     Attributes:
         sizes: Number of features of `logits` and `representation`.
@@ -101,14 +102,15 @@ class FTTransformer(nn.Module):
         heads: int = 4,
         dropout: float = 0.1,
         embedding: Embedding = "none",
+        outputs: int = 1,
     ) -> None:
         super().__init__()
         self.body = Transformer(layers, width, heads, dropout)
         self.encoder = Tokenizer(numeric, cardinalities, width, embedding)
-        self.output = nn.Linear(width, 1)
-        self.sizes = {"logits": 1, "representation": width}
+        self.output = nn.Linear(width, outputs)
+        self.sizes = {"logits": outputs, "representation": width}
 
     def forward(self, inputs: tuple[Tensor, Tensor]) -> Outputs:
-        """Compute logits `(N, 1)` and representation `(N, width)`."""
+        """Compute logits `(N, C)` and representation `(N, width)`."""
         representation = self.body(self.encoder(inputs))[:, 0]
         return Outputs(self.output(representation), representation)

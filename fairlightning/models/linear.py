@@ -11,11 +11,12 @@ from fairlightning.models.base import Outputs, TabularEncoder
 
 
 class Linear(nn.Module):
-    """One logit, linear in the encoded columns; its representation are these.
+    """Outputs linear in the encoded columns; the representation are these.
 
     Args:
         numeric: Number of numeric columns.
         cardinalities: Number of codes of every categorical column.
+        outputs: Outputs of a row: 1, or the number of several classes.
 
     Attributes:
         sizes: Number of features of `logits` and `representation`.
@@ -24,15 +25,20 @@ class Linear(nn.Module):
         ArgumentError: If there is no column.
     """
 
-    def __init__(self, numeric: int, cardinalities: Sequence[int]) -> None:
+    def __init__(
+        self,
+        numeric: int,
+        cardinalities: Sequence[int],
+        outputs: int = 1,
+    ) -> None:
         super().__init__()
         self.encoder = TabularEncoder(numeric, cardinalities)
         width = self.encoder.out_features
-        self.output = nn.Linear(width, 1)
-        self.sizes = {"logits": 1, "representation": width}
+        self.output = nn.Linear(width, outputs)
+        self.sizes = {"logits": outputs, "representation": width}
 
     def forward(self, inputs: tuple[Tensor, Tensor]) -> Outputs:
-        """Compute logits `(N, 1)` and representation `(N, H)`."""
+        """Compute logits `(N, C)` and representation `(N, H)`."""
         representation = self.encoder(inputs)
         return Outputs(self.output(representation), representation)
 

@@ -20,6 +20,7 @@ class MLP(nn.Module):
             encoded input.
         dropout: Share of units dropped in training, in [0, 1).
         embedding: Of the numeric columns; see `TabularEncoder`.
+        outputs: Outputs of a row: 1, or the number of several classes.
 
     Attributes:
         sizes: Number of features of `logits` and `representation`.
@@ -35,9 +36,10 @@ class MLP(nn.Module):
         hidden: Sequence[int] = (64, 64),
         dropout: float = 0.0,
         embedding: Embedding = "none",
+        outputs: int = 1,
     ) -> None:
         super().__init__()
-        check_sizes(dropout=dropout, hidden=min(hidden, default=1))
+        check_sizes(outputs=outputs, dropout=dropout, hidden=min(hidden, default=1))
         self.encoder = TabularEncoder(numeric, cardinalities, embedding)
         width = self.encoder.out_features
         layers: list[nn.Module] = []
@@ -47,10 +49,10 @@ class MLP(nn.Module):
                 layers.append(nn.Dropout(dropout))
             width = size
         self.body = nn.Sequential(*layers)
-        self.output = nn.Linear(width, 1)
-        self.sizes = {"logits": 1, "representation": width}
+        self.output = nn.Linear(width, outputs)
+        self.sizes = {"logits": outputs, "representation": width}
 
     def forward(self, inputs: tuple[Tensor, Tensor]) -> Outputs:
-        """Compute logits `(N, 1)` and representation `(N, H)`."""
+        """Compute logits `(N, C)` and representation `(N, H)`."""
         representation = self.body(self.encoder(inputs))
         return Outputs(self.output(representation), representation)

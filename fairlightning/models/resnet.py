@@ -25,6 +25,7 @@ class TabularResNet(nn.Module):
         hidden: Units within a block.
         dropout: Share of a block's units dropped in training, in [0, 1).
         embedding: Of the numeric columns; see `TabularEncoder`.
+        outputs: Outputs of a row: 1, or the number of several classes.
 
     Attributes:
         sizes: Number of features of `logits` and `representation`.
@@ -42,9 +43,10 @@ class TabularResNet(nn.Module):
         hidden: int = 128,
         dropout: float = 0.1,
         embedding: Embedding = "none",
+        outputs: int = 1,
     ) -> None:
         super().__init__()
-        check_sizes(dropout=dropout, blocks=blocks, width=width, hidden=hidden)
+        check_sizes(outputs=outputs, dropout=dropout, blocks=blocks, width=width, hidden=hidden)
         self.encoder = TabularEncoder(numeric, cardinalities, embedding)
         self.first = nn.Linear(self.encoder.out_features, width)
         self.blocks = nn.ModuleList(
@@ -58,11 +60,11 @@ class TabularResNet(nn.Module):
             for _ in range(blocks)
         )
         self.last = nn.Sequential(nn.LayerNorm(width), nn.ReLU())
-        self.output = nn.Linear(width, 1)
-        self.sizes = {"logits": 1, "representation": width}
+        self.output = nn.Linear(width, outputs)
+        self.sizes = {"logits": outputs, "representation": width}
 
     def forward(self, inputs: tuple[Tensor, Tensor]) -> Outputs:
-        """Compute logits `(N, 1)` and representation `(N, width)`."""
+        """Compute logits `(N, C)` and representation `(N, width)`."""
         features = self.first(self.encoder(inputs))
         for block in self.blocks:
             features = features + block(features)

@@ -59,6 +59,7 @@ class RNN(nn.Module):
         layers: Number of recurrent layers.
         cell: `gru` (Cho et al., EMNLP 2014) or `lstm` (Hochreiter and Schmidhuber, 1997).
         dropout: Share of units dropped in training between layers and before the last, in [0, 1).
+        outputs: Outputs of a row: 1, or the number of several classes.
 
     Attributes:
         sizes: Number of features of `logits` and `representation`.
@@ -80,20 +81,21 @@ class RNN(nn.Module):
         layers: int = 1,
         cell: Literal["gru", "lstm"] = "gru",
         dropout: float = 0.0,
+        outputs: int = 1,
     ) -> None:
         super().__init__()
-        check_sizes(dropout=dropout, width=width, layers=layers)
+        check_sizes(outputs=outputs, dropout=dropout, width=width, layers=layers)
         check_choice("cell", cell, ["gru", "lstm"])
         self.encoder = Steps(width, vocabulary, features)
         kind = nn.GRU if cell == "gru" else nn.LSTM
         between = dropout if layers > 1 else 0.0
         self.body = kind(width, width, layers, batch_first=True, dropout=between)
         self.drop = nn.Dropout(dropout)
-        self.output = nn.Linear(width, 1)
-        self.sizes = {"logits": 1, "representation": width}
+        self.output = nn.Linear(width, outputs)
+        self.sizes = {"logits": outputs, "representation": width}
 
     def forward(self, inputs: tuple[Tensor, Tensor]) -> Outputs:
-        """Compute logits `(N, 1)` and representation `(N, width)`.
+        """Compute logits `(N, C)` and representation `(N, width)`.
 
         Args:
             inputs: `(N, T)` tokens or `(N, T, D)` features, padded on the right with anything in
@@ -117,6 +119,7 @@ class SequenceTransformer(nn.Module):
         width: Features of each step.
         heads: Number of attention heads, a divisor of `width`.
         dropout: Share of units dropped in training, in [0, 1).
+        outputs: Outputs of a row: 1, or the number of several classes.
 
     Attributes:
         sizes: Number of features of `logits` and `representation`.
@@ -138,17 +141,18 @@ class SequenceTransformer(nn.Module):
         width: int = 64,
         heads: int = 4,
         dropout: float = 0.1,
+        outputs: int = 1,
     ) -> None:
         super().__init__()
-        check_sizes(longest=longest)
+        check_sizes(outputs=outputs, longest=longest)
         self.body = Transformer(layers, width, heads, dropout)
         self.encoder = Steps(width, vocabulary, features)
         self.places = nn.Parameter(torch.randn(1 + longest, width) * width**-0.5)
-        self.output = nn.Linear(width, 1)
-        self.sizes = {"logits": 1, "representation": width}
+        self.output = nn.Linear(width, outputs)
+        self.sizes = {"logits": outputs, "representation": width}
 
     def forward(self, inputs: tuple[Tensor, Tensor]) -> Outputs:
-        """Compute logits `(N, 1)` and representation `(N, width)`.
+        """Compute logits `(N, C)` and representation `(N, width)`.
 
         Args:
             inputs: `(N, T)` tokens or `(N, T, D)` features, padded on the right with anything in

@@ -28,6 +28,7 @@ class SoftForest(nn.Module):
         trees: Number T of trees; 1 for a single tree.
         depth: Number of splits ≥ 1 on the way to a leaf, at most 12.
         embedding: Of the numeric columns; see `TabularEncoder`.
+        outputs: Outputs of a row: 1, or the number of several classes.
 
     Attributes:
         sizes: Number of features of `logits` and `representation`, T · 2^depth.
@@ -43,9 +44,10 @@ class SoftForest(nn.Module):
         trees: int = 16,
         depth: int = 4,
         embedding: Embedding = "none",
+        outputs: int = 1,
     ) -> None:
         super().__init__()
-        check_sizes(trees=trees, depth=depth)
+        check_sizes(outputs=outputs, trees=trees, depth=depth)
         if depth > 12:
             raise ArgumentError.of(
                 "depth", found=depth, expected="at most 12", mend="pass more trees instead"
@@ -55,13 +57,13 @@ class SoftForest(nn.Module):
         self.depth = depth
         self.gates = nn.Linear(self.encoder.out_features, trees * (2**depth - 1))
         leaves = trees * 2**depth
-        self.output = nn.Linear(leaves, 1)
+        self.output = nn.Linear(leaves, outputs)
         # At first a row reaches all leaves, whose values largely cancel: small ones learn slowly.
         nn.init.normal_(self.output.weight)
-        self.sizes = {"logits": 1, "representation": leaves}
+        self.sizes = {"logits": outputs, "representation": leaves}
 
     def forward(self, inputs: tuple[Tensor, Tensor]) -> Outputs:
-        """Compute logits `(N, 1)` and representation `(N, T · 2^depth)`."""
+        """Compute logits `(N, C)` and representation `(N, T · 2^depth)`."""
         gates = self.gates(self.encoder(inputs)).sigmoid()
         gates = gates.unflatten(1, (self.trees, 2**self.depth - 1))
         reached = torch.ones_like(gates[..., :1])

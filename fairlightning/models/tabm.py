@@ -46,6 +46,8 @@ class TabM(nn.Module):
     (torch.Size([5, 1]), torch.Size([5, 32]), torch.Size([5, 4]))
     """
 
+    tasks = ("binary",)  # it decides by the mean probability of one class
+
     def __init__(
         self,
         numeric: int,

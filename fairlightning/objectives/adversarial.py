@@ -11,9 +11,10 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from fairlightning.exceptions import ArgumentError, check_choice
-from fairlightning.functional.parity import CRITERIA, Criterion
+from fairlightning.functional.parity import Criterion, check_criterion
 from fairlightning.functional.rates import mean_scores, segment_sums
 from fairlightning.functional.reversal import reverse_gradient
+from fairlightning.functional.tasks import TASKS, TaskKind
 from fairlightning.groups import GroupSpec
 from fairlightning.objectives.base import Objective, Step, Term
 
@@ -42,7 +43,11 @@ class Adversary(Objective):
             `equal_opportunity`: only rows with label 1 count.
         hidden: Width of each hidden layer of the head; empty for a linear one.
         attributes: Attributes that it guesses; all if None. Rows in which one is unknown take no
-            part in the guess of that one.
+            part in the guess of that one. Of a continuous one it guesses the value, by ½ the
+            squared error: the cross-entropy of a normal distribution, up to a constant.
+        target_features: Features by which `equalized_odds` tells the target: one-hot classes, or 1
+            for the value of a regression. The criterion thereby fixes the task; the other two are
+            for every task and for binary targets.
         learning_rate_factor: Learning rate of the head relative to the network's, greater than 0.
             A slow adversary is easy to fool and then removes little.
         heads: Number of adversaries, alike but for their initial weights. The network faces the
@@ -59,9 +64,9 @@ class Adversary(Objective):
     Raises:
         ArgumentError: On an unknown feed, criterion or attribute, or sizes that are not positive.
 
-    Shapes: representation `(..., N, H)` and logits `(..., N, 1)` as fed, target `(N,)`, sensitive
-    `(N, A)`. The term's `own` is the mean cross-entropy in nats over attributes and heads, ≥ 0; its
-    `value` is the negative of that, detached unless `separate`.
+    Shapes: representation `(..., N, H)` and logits `(..., N, C)` as fed, target `(N,)`, sensitive
+    `(N, A)`, continuous `(N, B)`. The term's `own` is the mean cross-entropy in nats over
+    attributes and heads, ≥ 0; its `value` is the negative of that, detached unless `separate`.
     """
 
     _axes: Tensor
@@ -76,6 +81,7 @@ class Adversary(Objective):
         criterion: Criterion = "demographic_parity",
         hidden: Sequence[int] = (32,),
         attributes: Sequence[str] | None = None,
+        target_features: int = 2,
         learning_rate_factor: float = 10.0,
         heads: int = 1,
         standardise: bool = False,
@@ -88,23 +94,28 @@ class Adversary(Objective):
         self.standardise = standardise
         self.additive = not standardise  # the batch's mean and variance are in every row
         check_choice("feed", feed, FEEDS)
-        check_choice("criterion", criterion, CRITERIA)
+        check_criterion("Adversary", criterion)
         _check_sizes(in_features, [*hidden, heads], learning_rate_factor)
+        self.target_features = target_features
+        self.tasks = _tasks_of(criterion, target_features)
         self.feed = FEEDS[feed]
         self.criterion: Criterion = criterion
         self.requires = (*self.feed, "target", "sensitive")
         self.learning_rate_factor = learning_rate_factor
-        axes = groups.axes(self.attributes)
-        self.register_buffer("_axes", torch.tensor(axes), persistent=False)
-        classes = torch.tensor([groups.sizes[axis] for axis in axes])
+        self._discrete = tuple(a for a in self.attributes if a not in groups.continuous)
+        self._values = tuple(a for a in self.attributes if a in groups.continuous)
+        if self._values:
+            self.requires = (*self.requires, "continuous")
+        axes = groups.axes(self._discrete) if self._discrete else []
+        self.register_buffer("_axes", torch.tensor(axes, dtype=torch.long), persistent=False)
+        classes = torch.tensor([groups.sizes[axis] for axis in axes], dtype=torch.long)
         # Attributes with fewer categories than the largest have classes that cannot occur.
-        barred = torch.arange(int(classes.max())) >= classes.unsqueeze(1)
+        barred = torch.arange(max(classes.tolist(), default=0)) >= classes.unsqueeze(1)
         self._ragged = bool(barred.any())
         self.register_buffer("_barred", barred.float() * -1e9, persistent=False)
-        label_features = 2 if criterion == "equalized_odds" else 0
-        made = [
-            mlp_head(in_features + label_features, hidden, barred.numel()) for _ in range(heads)
-        ]
+        label_features = target_features if criterion == "equalized_odds" else 0
+        outputs = barred.numel() + len(self._values)
+        made = [mlp_head(in_features + label_features, hidden, outputs) for _ in range(heads)]
         self._several = heads > 1
         self.head = SideBySide(made) if self._several else made[0]
 
@@ -113,6 +124,8 @@ class Adversary(Objective):
         """Make the adversary for a network with the given sizes of its outputs."""
         feed: Feed = options.get("feed", "representation")
         check_choice("feed", feed, FEEDS)
+        if "target" in sizes:
+            options.setdefault("target_features", sizes["target"])
         return cls(groups, in_features=sum(sizes[name] for name in FEEDS[feed]), **options)
 
     def sums(self, step: Step) -> tuple[Tensor, ...]:
@@ -150,34 +163,79 @@ class Adversary(Objective):
         if self.standardise:
             features = _standardised(features)
         if self.criterion == "equalized_odds":
-            label = F.one_hot(step.target, 2).to(features.dtype)
-            features = torch.cat([features, label.expand(*features.shape[:-1], 2)], -1)
-        logits = head(features).unflatten(-1, self._barred.shape)
+            label = self._target_features(step.target).to(features.dtype)
+            features = torch.cat([features, label.expand(*features.shape[:-1], -1)], -1)
+        guess = head(features)
+        parts = []
+        if self._discrete:
+            truth = self.truth(step)
+            parts.append((self._of_categories(guess, truth), truth >= 0))
+        if self._values:
+            parts.append(self._of_values(guess[..., self._barred.numel() :], step))
+        losses, known = (
+            parts[0] if len(parts) == 1 else (torch.cat(x, -1) for x in zip(*parts, strict=True))
+        )
+        return _moments(losses, known, step.row_weight)
+
+    def _of_categories(self, guess: Tensor, truth: Tensor) -> Tensor:
+        """Cross-entropy `(..., N, A)`, the mean over heads; 0 where unknown."""
+        logits = guess[..., : self._barred.numel()].unflatten(-1, self._barred.shape)
         if self._ragged:
             logits = logits + self._barred
-        truth = self.truth(step)
         if self._several:  # an axis of heads beside the rows
-            losses = _row_cross_entropy(logits, truth.unsqueeze(1)).mean(-2)
-        else:
-            losses = _row_cross_entropy(logits, truth)
-        return _moments(losses, truth >= 0, step.row_weight)
+            return _row_cross_entropy(logits, truth.unsqueeze(1)).mean(-2)
+        return _row_cross_entropy(logits, truth)
+
+    def _of_values(self, guess: Tensor, step: Step) -> tuple[Tensor, Tensor]:
+        """Loss `(..., N, B)` of guessed values, 0 where unknown, and which are known, `(N, B)`."""
+        assert step.continuous is not None and step.target is not None
+        axes = [self.groups.continuous.index(name) for name in self._values]
+        values = step.continuous[:, axes].to(guess.dtype)
+        known = ~values.isnan()
+        if self.criterion == "equal_opportunity":
+            known = known & (step.target == 1).unsqueeze(1)
+        truth = torch.where(known, values, 0.0)
+        error = guess - (truth.unsqueeze(1) if self._several else truth)
+        losses = error.square() / 2
+        losses = losses.mean(-2) if self._several else losses
+        return torch.where(known, losses, 0.0), known
+
+    def _target_features(self, target: Tensor) -> Tensor:
+        """The target as `(N, F)` features."""
+        if self.target_features == 1:
+            return target.unsqueeze(1)
+        return F.one_hot(target, self.target_features)
 
     def term(self, sums: Sequence[Tensor]) -> Term:
         """Mean cross-entropy over the attributes."""
         loss, mass, rows, *fixed = sums
         own = mean_scores(loss, mass.detach()).mean(-1)
         value = mean_scores(fixed[0], mass.detach()).mean(-1) if fixed else own.detach()
-        support = dict(zip(self.attributes, rows.detach().unbind(-1), strict=True))
+        names = (*self._discrete, *self._values)
+        support = dict(zip(names, rows.detach().unbind(-1), strict=True))
         return Term(-value, own=own, support=support)
 
+    @property
+    def counts_blind_guesses(self) -> bool:
+        """Whether `blind_loss` is known: of categories, given classes, not of amounts."""
+        given_amounts = self.criterion == "equalized_odds" and self.target_features == 1
+        return not self._values and not given_amounts
+
     def counts(self, step: Step) -> Tensor:
-        """Mass `(A, 2, C)` of the rows that take part, by label and category."""
+        """Mass `(A, L, C)` of the rows that take part, by category.
+
+        L is the number of classes, by which `equalized_odds` tells rows apart; else 1.
+        """
         assert step.target is not None
-        truth, classes = self.truth(step), self._barred.shape[1]
-        mass = torch.ones_like(step.target) if step.row_weight is None else step.row_weight
-        slots = torch.where(truth >= 0, truth, classes) + (classes + 1) * step.target.unsqueeze(1)
-        found = [segment_sums(mass.double(), slot, 2 * (classes + 1)) for slot in slots.unbind(1)]
-        table: Tensor = torch.stack(found).unflatten(1, (2, classes + 1))
+        truth, slots = self.truth(step), self._barred.shape[1] + 1
+        mass = torch.ones_like(truth[:, 0]) if step.row_weight is None else step.row_weight
+        known = torch.where(truth >= 0, truth, slots - 1)
+        labels = 1
+        if self.criterion == "equalized_odds":
+            labels = self.target_features
+            known = known + slots * step.target.unsqueeze(1)
+        found = [segment_sums(mass.double(), slot, labels * slots) for slot in known.unbind(1)]
+        table: Tensor = torch.stack(found).unflatten(1, (labels, slots))
         return table[..., :-1]
 
     def blind_loss(self, counts: Tensor) -> Tensor:
@@ -189,8 +247,6 @@ class Adversary(Objective):
         Args:
             counts: As `counts` gives them, of enough rows.
         """
-        if self.criterion != "equalized_odds":
-            counts = counts.sum(1, keepdim=True)
         mass = counts.sum(-1)
         share = counts / mass.unsqueeze(-1).clamp_min(1e-300)
         entropy: Tensor = torch.special.entr(share).sum(-1)
@@ -213,6 +269,14 @@ def _standardised(features: Tensor) -> Tensor:
     """Mean 0 and variance 1 over the rows of `(..., N, H)`; constant features become 0."""
     centred = features - features.mean(-2, keepdim=True)
     return centred * torch.rsqrt(centred.square().mean(-2, keepdim=True) + 1e-10)
+
+
+def _tasks_of(criterion: Criterion, target_features: int) -> tuple[TaskKind, ...]:
+    if criterion == "demographic_parity":
+        return TASKS
+    if criterion == "equal_opportunity" or target_features == 2:
+        return ("binary",)
+    return ("regression",) if target_features == 1 else ("multiclass",)
 
 
 def _row_cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:

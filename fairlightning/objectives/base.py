@@ -10,16 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from fairlightning.exceptions import ArgumentError, MissingFieldError
-from fairlightning.functional.rows import check_labels, check_weight
+from fairlightning.functional.rows import check_weight
+from fairlightning.functional.tasks import Task, TaskKind, check_outputs, checked_target
 from fairlightning.groups import GroupSpec
+
+BINARY = Task()
 
 
 class Step(NamedTuple):
     """What one batch offers to the objectives. Fields that an objective needs are checked.
 
     Attributes:
-        logits: `(..., N, C)` raw outputs, C = 1 for a binary target.
-        target: `(N,)` int64 labels.
+        logits: `(..., N, C)` raw outputs: of a binary target one logit, of several classes one for
+            each, of a regression the prediction.
+        target: `(N,)` int64 labels; floating-point amounts of a regression.
         sensitive: `(N, A)` int64 category codes, `-1` for unknown.
         representation: `(..., N, H)` what the network computed before its last layer.
         parameters: The network's parameters, for penalties on the weights; each with a leading
@@ -27,6 +31,9 @@ class Step(NamedTuple):
         row_weight: `(N,)` weights of the rows, or None where each counts once.
         checked: Whether labels, codes and weights are known to be in range, as those of our data
             modules are: they were checked once, when the table was read.
+        continuous: `(N, B)` values of the continuous sensitive attributes, NaN for unknown, of a
+            standard deviation of about 1.
+        task: What logits and target are.
     """
 
     logits: Tensor | None = None
@@ -36,10 +43,12 @@ class Step(NamedTuple):
     parameters: Sequence[Tensor] | None = None
     row_weight: Tensor | None = None
     checked: bool = False
+    continuous: Tensor | None = None
+    task: TaskKind = "binary"
 
 
-def checked_step(step: Step, groups: GroupSpec) -> Step:
-    """Bring the fields that were given into their shapes: logits `(N, 1)`, sensitive `(N, A)`.
+def checked_step(step: Step, groups: GroupSpec, task: Task = BINARY) -> Step:
+    """Bring the fields that were given into their shapes: logits `(N, C)`, sensitive `(N, A)`.
 
     Raises:
         ArgumentError: On a wrong shape, type or range. Off the CPU ranges are asserted on the
@@ -51,22 +60,28 @@ def checked_step(step: Step, groups: GroupSpec) -> Step:
     if logits is not None:
         logits = logits.unsqueeze(-1) if logits.ndim == 1 else logits
         rows = logits.shape[-2]
-        if logits.shape[-1] != 1:
-            raise ArgumentError.of(
-                "logits",
-                found=f"shape {tuple(logits.shape)}",
-                expected="(N,) or (N, 1): one logit of the positive class",
-                mend="with two outputs pass logits[:, 1] - logits[:, 0]",
-            )
+        check_outputs(logits, task)
+    if step.task != task.kind:
+        step = step._replace(task=task.kind)
     if step.checked:
         return step if logits is step.logits else step._replace(logits=logits)
     if target is not None and rows is not None:
-        target = check_labels(target, rows).long()
+        classes = len(task.classes) if logits is None else logits.shape[-1]
+        target = checked_target(target, rows, task, classes)
     if weight is not None and rows is not None:
         weight = check_weight(weight, rows)
     if sensitive is not None:
         sensitive = groups.check(sensitive, rows)
-    return step._replace(logits=logits, target=target, sensitive=sensitive, row_weight=weight)
+    continuous = step.continuous
+    if continuous is not None:
+        continuous = groups.check_continuous(continuous, rows)
+    return step._replace(
+        logits=logits,
+        target=target,
+        sensitive=sensitive,
+        row_weight=weight,
+        continuous=continuous,
+    )
 
 
 class Strict(NamedTuple):
@@ -122,6 +137,7 @@ class Objective(nn.Module, ABC):
 
     Attributes:
         requires: Fields of `Step` that must be given.
+        tasks: Kinds of tasks that it is for, as it is set up.
         stackable: Whether it works for several models trained together.
         weighs_itself: Whether it cannot leave its weight to a joint rule, such as Chebyshev's or
             gradient aggregation: a multiplier sets it, or it acts before the combination.
@@ -136,6 +152,7 @@ class Objective(nn.Module, ABC):
     """
 
     requires: tuple[str, ...] = ("logits", "target", "sensitive")
+    tasks: tuple[TaskKind, ...] = ("binary",)
     stackable: bool = True
     weighs_itself: bool = False
     additive: bool = True
@@ -166,7 +183,8 @@ class Objective(nn.Module, ABC):
 
         Args:
             groups: The sensitive attributes.
-            sizes: Number of features of `logits` and `representation`.
+            sizes: Number of features of `logits` and `representation`, and of `target` if it is
+                not binary.
             options: Arguments of the class.
         """
         return cls(groups, **options)
@@ -185,11 +203,14 @@ class Objective(nn.Module, ABC):
         return self.term(self.sums(step))
 
     def check(self, step: Step) -> None:
-        """Refuse a step in which a required field is missing.
+        """Refuse a step in which a required field is missing, or of a task that it is not for.
 
         Raises:
             MissingFieldError: Naming the field and the objective.
+            ArgumentError: Naming the task and the objective.
         """
+        if step.task not in self.tasks:
+            self.check_task(step.task)
         for name in self.requires:
             if getattr(step, name) is None:
                 raise MissingFieldError.of(
@@ -198,6 +219,23 @@ class Objective(nn.Module, ABC):
                     expected=f"what {type(self).__name__} needs: {', '.join(self.requires)}",
                     mend=f"call fair_loss(..., {name}=...)",
                 )
+
+    def check_task(self, task: TaskKind) -> None:
+        """Refuse a task that it is not for.
+
+        Raises:
+            ArgumentError: Naming the task and the objective.
+        """
+        if task not in self.tasks:
+            options = ("criterion", "measure", "gap")
+            given = [f"{name}={getattr(self, name)!r}" for name in options if hasattr(self, name)]
+            raise ArgumentError.of(
+                "task",
+                found=f"{task!r} for {type(self).__name__}"
+                + f" with {', '.join(given)}" * bool(given),
+                expected=f"{' or '.join(self.tasks)}, which it is for",
+                mend="pass another criterion, or method=parity, which has one for every task",
+            )
 
 
 class Constraint(Objective):

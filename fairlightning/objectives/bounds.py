@@ -10,7 +10,7 @@ from typing import Literal
 from torch import Tensor
 
 from fairlightning.exceptions import ArgumentError, check_choice
-from fairlightning.functional.parity import CRITERIA, NUM_CONDITIONS, Criterion
+from fairlightning.functional.parity import NUM_CONDITIONS, Criterion, check_criterion
 from fairlightning.functional.violations import Comparisons, each_within, pairs_within
 
 Kind = Literal["epsilon", "at_least", "at_most", "ratio"]
@@ -71,7 +71,7 @@ class Bound:
             )
         if rate is None:
             cells = criterion or "demographic_parity"
-            check_choice("criterion", cells, CRITERIA)
+            check_criterion("RateConstraint", cells)
             conditions: tuple[int, ...] = tuple(range(NUM_CONDITIONS[cells]))
         else:
             cells, condition = RATES[check_choice("rate", rate, RATES)]

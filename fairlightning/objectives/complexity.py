@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fairlightning.exceptions import check_choice
+from fairlightning.functional.tasks import TASKS
 from fairlightning.groups import GroupSpec
 from fairlightning.objectives.base import Objective, Step, Term
 
@@ -32,6 +33,7 @@ class ComplexityPenalty(Objective):
     """
 
     requires = ("parameters",)
+    tasks = TASKS
 
     def __init__(
         self, groups: GroupSpec, *, norm: Literal["l2", "l1"] = "l2", weight: float = 1e-4

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fairlightning.exceptions import ArgumentError, SetupError, check_choice
+from fairlightning.functional.tasks import Task
 from fairlightning.groups import GroupSpec
 from fairlightning.objectives.base import Constraint, Losses, Objective, Step, checked_step
 from fairlightning.objectives.combination import Combination, WeightedSum, mean_task_loss
@@ -44,6 +45,7 @@ class Fairness(nn.Module):
             has every loss. A mapping gives K for each objective by name; those under `task`
             multiply the weight of the task loss.
         combination: How terms become one loss; `WeightedSum()` if None.
+        task: What is predicted, as `Task` or the name of its kind.
 
     Attributes:
         members: Number K of models trained together; None for one model, without that axis.
@@ -60,9 +62,11 @@ class Fairness(nn.Module):
         *,
         strength: Strength = 1.0,
         combination: Combination | None = None,
+        task: Task | str = "binary",
     ) -> None:
         super().__init__()
         self.groups = GroupSpec.of(groups)
+        self.task = Task.of(task)
         self._strengths = Strengths(strength)
         self.members = self._strengths.members
         self.combination = combination or WeightedSum()
@@ -101,9 +105,10 @@ class Fairness(nn.Module):
         """Add an objective under a name of its own, at its full weight until a ramp sets another.
 
         Raises:
-            ArgumentError: If the name is taken, the combination refuses the objective, or several
-                models are trained together and the objective is for one alone.
+            ArgumentError: If the name is taken, the combination refuses the objective, it is for
+                another task, or several models are trained together and it is for one alone.
         """
+        objective.check_task(self.task.kind)
         if self.members is not None and not objective.stackable:
             raise ArgumentError.of(
                 f"objective {name!r}",
@@ -181,7 +186,7 @@ class Fairness(nn.Module):
 
         Args:
             task_loss: Scalar, or `(N,)` per row; `(K,)` or `(K, N)` for K models.
-            step: What the batch offers; logits may be `(N,)` or `(N, 1)`; `(K, N, 1)`.
+            step: What the batch offers; logits may be `(N,)` or `(N, C)`; `(K, N, C)`.
 
         Returns:
             Scalar loss; `(K,)` for K models.
@@ -192,18 +197,26 @@ class Fairness(nn.Module):
             SetupError: When training on several ranks with an objective that cannot.
         """
         if len(self.objectives) or not self.training:
-            step = checked_step(step, self.groups)
+            step = checked_step(step, self.groups, self.task)
+        seen = self._standardised(step)
         task = mean_task_loss(task_loss, step.row_weight, self.members)
         local = {}
         for name, objective in self.items():
-            objective.check(step)
+            objective.check(seen)
             if self.training and not objective.additive:
                 _refuse_ranks(name)
-            local[name] = objective.sums(step)
+            local[name] = objective.sums(seen)
         sums = self._reduced(local) if self.training else local
         losses = self._combine(task, sums, step.parameters)
         self.last = self._observe(step, task, sums, losses)
         return losses.loss
+
+    def _standardised(self, step: Step) -> Step:
+        """What objectives see of a regression: predictions and targets in deviations."""
+        if self.task.kind != "regression" or step.logits is None or step.target is None:
+            return step
+        one, other = map(self.task.standardised, (step.logits, step.target))
+        return step._replace(logits=one, target=other)
 
     def finish(self, sums: Sums) -> Losses:
         """Turn sums added over batches into the losses of all their rows, on all ranks.
@@ -231,6 +244,7 @@ class Fairness(nn.Module):
             target=step.target,
             sensitive=step.sensitive,
             row_weight=step.row_weight,
+            task=step.task,
         )
         if self.training:
             kept = {name: sums[name] for name in self.constraints}

@@ -1,4 +1,4 @@
-"""Parity penalties: demographic parity, equal opportunity, equalized odds."""
+"""Parity penalties: equal rates of selection, precision, accuracy or errors in all groups."""
 
 from __future__ import annotations
 
@@ -10,46 +10,83 @@ from torch import Tensor
 
 from fairlightning.exceptions import ArgumentError, check_choice
 from fairlightning.functional.parity import (
-    CRITERIA,
+    FOUR_FIFTHS,
     GAPS,
     Criterion,
     Gap,
+    check_criterion,
     parity_gap,
     rate_variance,
 )
-from fairlightning.functional.rates import Rates, mean_scores, row_moments, slot_sums
+from fairlightning.functional.rates import (
+    Rates,
+    mean_scores,
+    row_moments,
+    slot_sums,
+)
+from fairlightning.functional.tasks import TASKS, TaskKind, class_scores, one_vs_rest
 from fairlightning.groups import GroupSpec
 from fairlightning.objectives.base import Objective, Step, Term
 
+CLASSIFIERS: tuple[TaskKind, ...] = ("binary", "multiclass")
+
+TASKS_OF: dict[Criterion, tuple[TaskKind, ...]] = {
+    "demographic_parity": TASKS,
+    "equal_opportunity": CLASSIFIERS,
+    "equalized_odds": CLASSIFIERS,
+    "predictive_parity": CLASSIFIERS,
+    "accuracy_parity": TASKS,
+    "balanced_residuals": ("regression",),
+}
+"""Criteria of the parity penalty, and the tasks of which they speak."""
+
+_OF_LABELS = ("equal_opportunity", "equalized_odds")
+
 
 class ParityPenalty(Objective):
-    """Penalise the gap between the groups' soft selection rates.
+    """Penalise the gap between the groups' soft rates.
 
-    The rates are means of sigmoid(logit), over all rows (demographic parity; the relaxation of
-    Zafar et al. 2017, arXiv:1507.05259, with probabilities for the margin), over rows with label 1
-    (equal opportunity; Hardt et al. 2016, arXiv:1610.02413) or over each label (equalized odds).
+    Of a binary target p = sigmoid(logit) is averaged over all rows (demographic parity; the
+    relaxation of Zafar et al. 2017, arXiv:1507.05259, with probabilities for the margin), over rows
+    with label 1 (equal opportunity; Hardt et al. 2016, arXiv:1610.02413) or over each label
+    (equalized odds). Predictive parity (Chouldechova 2017, arXiv:1703.00056) compares Σ p·y / Σ p,
+    the share of label 1 among rows that are selected with probability p; accuracy parity the
+    probability of the right label.
+
+    Of several classes each is set against the rest, with the probabilities of the softmax: `max`
+    and `ratio` take the worst class, other gaps average over classes.
+
+    Of a regression demographic parity compares mean predictions (equal means), `balanced_residuals`
+    mean residuals (both Calders et al. 2013, doi:10.1109/ICDM.2013.114), and accuracy parity mean
+    absolute errors.
+
     A group that is absent from a batch, or has no row with the label in question, takes no part in
     the gap of that batch; its support is 0 in the term.
 
     Args:
         groups: The sensitive attributes.
-        criterion: `demographic_parity`, `equal_opportunity` or `equalized_odds`.
-        gap: `max`, `mean`, `squared` or `logsumexp`; see `fairlightning.functional.parity_gap`.
+        criterion: `demographic_parity`, `equal_opportunity`, `equalized_odds`, `predictive_parity`,
+            `accuracy_parity` or, of a regression, `balanced_residuals`.
+        gap: `max`, `mean`, `squared`, `logsumexp` or `ratio`, which is 0 where the four-fifths rule
+            is kept; see `fairlightning.functional.parity_gap`.
         attributes: Attributes that it is about; all if None.
         intersections: False: the gap of every attribute, averaged. True: one gap over the
             intersections of the attributes.
         debiased: Subtract from the squared gap what sampling alone adds to it (s²/n per group), so
-            that small batches do not push towards a gap that is not there. Needs `gap="squared"`
-            and rows without weights; groups with fewer than two rows in a batch then take no part.
+            that small batches do not push towards a gap that is not there. Needs `gap="squared"`,
+            rows without weights and rates that are means, which those of predictive parity are not;
+            groups with fewer than two rows in a batch then take no part.
         temperature: Width > 0 of `logsumexp`, in units of the rate.
+        ratio: Ratio in (0, 1] that `gap="ratio"` asks for.
         weight: Share in λ.
 
     Raises:
         ArgumentError: On an unknown criterion, gap or attribute, or options that exclude each
             other.
 
-    Shapes: logits `(..., N, 1)`, target `(N,)` in {0, 1}, sensitive `(N, A)`; the value is `(...)`,
-    in [0, 1] unless debiased.
+    Shapes: logits `(..., N, C)`, target `(N,)`, sensitive `(N, A)`; the value is `(...)`, of a
+    classifier in [0, 1] unless debiased, of a regression in units of the target's deviation (if
+    `Task.scale` is that). The support has a row for each class and label that is compared.
 
     >>> penalty = ParityPenalty(GroupSpec({"sex": ["Female", "Male"]}))
     >>> term = penalty(Step(torch.tensor([[0.0], [2.0]]), torch.tensor([0, 1]),
@@ -71,12 +108,18 @@ class ParityPenalty(Objective):
         intersections: bool = False,
         debiased: bool = False,
         temperature: float = 0.05,
+        ratio: float = FOUR_FIFTHS,
         weight: float = 1.0,
     ) -> None:
         super().__init__(groups, weight=weight, attributes=attributes)
-        check_choice("criterion", criterion, CRITERIA)
+        check_criterion("ParityPenalty", criterion, tuple(TASKS_OF))
         check_choice("gap", gap, GAPS)
-        _check_options(gap, debiased, temperature)
+        _check_options(gap, debiased, temperature, ratio, criterion)
+        of_rates = gap == "ratio"  # which predictions and errors are not
+        self.tasks = tuple(
+            task for task in TASKS_OF[criterion] if not (of_rates and task == "regression")
+        )
+        self.ratio = ratio
         self.criterion: Criterion = criterion
         self.gap: Gap = gap
         self.debiased = debiased
@@ -84,7 +127,7 @@ class ParityPenalty(Objective):
         self.partitions = groups.partitions_of(self.attributes, intersections)
         self.num_groups = [groups.num_groups(partition) for partition in self.partitions]
         # Sums of every partition, label (if it matters) and group, unknown first, as one block.
-        labels = 1 if criterion == "demographic_parity" else 2
+        labels = 2 if criterion in _OF_LABELS else 1
         self._block = (len(self.partitions), labels, max(self.num_groups) + 1)
         offset = torch.arange(len(self.partitions)) * labels * self._block[2] + 1
         self.register_buffer("_offset", offset, persistent=False)
@@ -93,7 +136,7 @@ class ParityPenalty(Objective):
 
     def sums(self, step: Step) -> tuple[Tensor, ...]:
         """Sums of the scores, and of what `term` needs beside them, per partition, label, group."""
-        assert step.logits is not None
+        assert step.logits is not None and step.target is not None
         if step.row_weight is not None and self.debiased:
             raise ArgumentError.of(
                 "debiased",
@@ -102,9 +145,43 @@ class ParityPenalty(Objective):
                 mend="pass debiased=False or train without row weights",
             )
         slot = self._slots(step)
-        logits = step.logits.squeeze(-1)
-        moments = row_moments(torch.sigmoid(logits), step.row_weight, square=self.debiased)
-        return tuple(self._sum(moment, slot) for moment in moments)
+        moments = self._moments(step)
+        classes = 1
+        if step.task == "multiclass" and self.criterion != "accuracy_parity":
+            classes = step.logits.shape[-1]
+            moments, slot = self._by_class(step.target, classes, moments, slot)
+        return tuple(self._sum(moment, slot, classes) for moment in moments)
+
+    def _moments(self, step: Step) -> tuple[Tensor, ...]:
+        """What is summed: `(..., N)`, or `(..., C, N)` of each class, and masses `(N,)`."""
+        assert step.logits is not None and step.target is not None
+        scores = class_scores(step.logits, step.task)
+        if self.criterion == "predictive_parity":
+            target = step.target
+            if step.task == "multiclass":
+                target = one_vs_rest(target, step.logits.shape[-1])
+            weight = torch.ones_like(step.target) if step.row_weight is None else step.row_weight
+            mass = scores * weight
+            return mass * target, mass, (weight > 0).to(mass.dtype)
+        if self.criterion == "accuracy_parity":
+            scores = _right(scores, step.target, step.task)
+        elif self.criterion == "balanced_residuals":
+            scores = scores - step.target
+        return row_moments(scores, step.row_weight, square=self.debiased)
+
+    def _by_class(
+        self, target: Tensor, classes: int, moments: tuple[Tensor, ...], slot: Tensor
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Lay out classes behind one another: `(..., C·N)`, and where they count, `(C·N, P)`."""
+        partitions, labels, width = self._block
+        # The slots of a partition make room for those of every class.
+        first = torch.arange(partitions, device=slot.device) * labels * width * (classes - 1)
+        number = torch.arange(classes, device=slot.device).view(-1, 1, 1) * labels * width
+        if labels > 1:
+            slot = slot + (one_vs_rest(target, classes) * width).unsqueeze(-1)
+        shape = (classes, len(target))
+        spread = tuple(m.expand(*m.shape[:-2], *shape).flatten(-2) for m in moments)
+        return spread, (slot + first + number).flatten(0, 1)
 
     def _slots(self, step: Step) -> Tensor:
         """Where each row counts, `(N, P)`."""
@@ -114,28 +191,29 @@ class ParityPenalty(Objective):
         else:
             group = self.groups.group_ids(step.sensitive, self.attributes).unsqueeze(1)
         slot = group + self._offset
-        if self._block[1] == 1:
+        if self._block[1] == 1 or step.task == "multiclass":
             return slot
         return torch.add(slot, step.target.unsqueeze(1), alpha=self._block[2])
 
-    def _sum(self, values: Tensor, slot: Tensor) -> Tensor:
+    def _sum(self, values: Tensor, slot: Tensor, classes: int) -> Tensor:
         if slot.shape[1] > 1:
             values = values.unsqueeze(-1).expand(*values.shape, slot.shape[1]).flatten(-2)
-        return slot_sums(values, slot.flatten(), prod(self._block))
+        return slot_sums(values, slot.flatten(), classes * prod(self._block))
 
     def term(self, sums: Sequence[Tensor]) -> Term:
         """Gap of every partition, averaged."""
-        first = 1 if self.criterion == "equal_opportunity" else 0
-        total, mass, *others = (
-            part.view(*part.shape[:-1], *self._block)[..., first:, 1:] for part in sums
-        )
-        mass = mass.detach()
-        if self.debiased:
-            rows, gap = mass, self._debiased_gap(total, mass, others[0])
+        total, mass, *others = map(self._compared, sums)
+        if self.criterion == "predictive_parity":
+            # The rows that count are themselves soft: their number has a gradient.
+            rows = torch.where(mass > torch.finfo(mass.dtype).tiny, others[0], 0.0).detach()
         else:
-            rows = others[0].detach() if others else mass
+            mass = mass.detach()
+            rows = others[0].detach() if others and not self.debiased else mass
+        if self.debiased:
+            gap = self._debiased_gap(total, mass, others[0])
+        else:
             rates = Rates(mean_scores(total, mass), rows)
-            gap = parity_gap(rates, self.gap, temperature=self.temperature)
+            gap = parity_gap(rates, self.gap, temperature=self.temperature, ratio=self.ratio)
         parts = zip(self.partitions, self.num_groups, strict=True)
         support = {
             " & ".join(partition): rows[..., index, :, :count]
@@ -144,6 +222,16 @@ class ParityPenalty(Objective):
         value = gap.squeeze(-1) if gap.shape[-1] == 1 else gap.mean(-1)
         return Term(value, support=support)
 
+    def _compared(self, part: Tensor) -> Tensor:
+        """Sums `(..., P, conditions, G)` of the labels and classes that are compared."""
+        first = 1 if self.criterion == "equal_opportunity" else 0
+        partitions, labels, width = self._block
+        classes = part.shape[-1] // prod(self._block)
+        if classes == 1:
+            return part.view(*part.shape[:-1], *self._block)[..., first:, 1:]
+        each = part.view(*part.shape[:-1], partitions, classes, labels, width)
+        return each[..., first:, 1:].flatten(-3, -2)
+
     @staticmethod
     def _debiased_gap(total: Tensor, mass: Tensor, square: Tensor) -> Tensor:
         # One row has a rate but no variance, so its part of the bias could not be taken away.
@@ -151,12 +239,24 @@ class ParityPenalty(Objective):
         return parity_gap(rates, "squared", variance=rate_variance(rates, square))
 
 
-def _check_options(gap: Gap, debiased: bool, temperature: float) -> None:
-    if debiased and gap != "squared":
+def _right(scores: Tensor, target: Tensor, task: TaskKind) -> Tensor:
+    """Probability of the right label, or absolute error, `(..., N)`."""
+    if task == "regression":
+        return (scores - target).abs()
+    if task == "binary":
+        return torch.where(target == 1, scores, 1 - scores)
+    label = target.expand(*scores.shape[:-2], 1, -1)
+    return scores.gather(-2, label).squeeze(-2)
+
+
+def _check_options(
+    gap: Gap, debiased: bool, temperature: float, ratio: float, criterion: Criterion
+) -> None:
+    if debiased and (gap != "squared" or criterion == "predictive_parity"):
         raise ArgumentError.of(
             "debiased",
-            found=f"True with gap={gap!r}",
-            expected="gap='squared', the only one whose bias is known exactly",
+            found=f"True with gap={gap!r} and criterion={criterion!r}",
+            expected="gap='squared' of mean scores, the only one whose bias is known exactly",
             mend="pass gap='squared' or debiased=False",
         )
     if not temperature > 0:
@@ -165,4 +265,8 @@ def _check_options(gap: Gap, debiased: bool, temperature: float) -> None:
             found=temperature,
             expected="greater than 0, in units of the rate",
             mend="pass temperature=0.05",
+        )
+    if not 0 < ratio <= 1:
+        raise ArgumentError.of(
+            "ratio", found=ratio, expected="in (0, 1]", mend=f"pass ratio={FOUR_FIFTHS}"
         )

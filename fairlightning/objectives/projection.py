@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fairlightning.exceptions import check_choice
-from fairlightning.functional.parity import CRITERIA, NUM_CONDITIONS, Criterion
+from fairlightning.functional.parity import NUM_CONDITIONS, Criterion, check_criterion
 from fairlightning.functional.projection import (
     DISTANCES,
     Distance,
@@ -73,7 +73,7 @@ class ProjectionPenalty(Objective):
         weight: float = 1.0,
     ) -> None:
         super().__init__(groups, weight=weight, attributes=attributes)
-        check_choice("criterion", criterion, CRITERIA)
+        check_criterion("ProjectionPenalty", criterion)
         check_choice("distance", distance, DISTANCES)
         self.epsilon = check_epsilon(epsilon)
         self.criterion: Criterion = criterion

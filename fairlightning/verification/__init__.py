@@ -2,7 +2,7 @@
 
 from fairlightning.verification.comparison import Comparison, compare
 from fairlightning.verification.decision import Decision, read_decision
-from fairlightning.verification.evaluation import evaluate
+from fairlightning.verification.evaluation import class_columns, evaluate, task_of_columns
 from fairlightning.verification.files import (
     PREDICTION_COLUMNS,
     read_metrics,
@@ -22,6 +22,7 @@ __all__ = [
     "Front",
     "FrontLimit",
     "FrontPoint",
+    "class_columns",
     "compare",
     "evaluate",
     "probe",
@@ -29,6 +30,7 @@ __all__ = [
     "read_front",
     "read_metrics",
     "read_predictions",
+    "task_of_columns",
     "write_front",
     "write_metrics",
     "write_predictions",

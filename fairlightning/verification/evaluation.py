@@ -10,8 +10,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from fairlightning.exceptions import DataError, check_choice
+from fairlightning.exceptions import ArgumentError, DataError, check_choice
+from fairlightning.functional.regression import regression_moments
 from fairlightning.functional.rows import check_threshold
+from fairlightning.functional.tasks import TASKS, TaskKind
 from fairlightning.groups import GroupSpec, as_labels
 from fairlightning.metrics import (
     INTERVALS,
@@ -22,9 +24,14 @@ from fairlightning.metrics import (
     Record,
     ScoreTable,
     fairness_records,
+    multiclass_records,
+    regression_records,
 )
 
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
+Rows = Tensor | slice
+Count = Callable[..., list[Record]]
+"""Records of a stage, from its name, groups, rows, sensitive codes, weights and intervals."""
 Groups = GroupSpec | Mapping[str, Iterable[object]] | Iterable[str] | str
 
 
@@ -38,25 +45,31 @@ def evaluate(
     split: str | None = None,
     threshold: float = 0.5,
     intervals: Intervals | None = INTERVALS,
+    task: str | None = None,
 ) -> list[Record]:
     """Measure performance and fairness of the predictions in a table.
 
     The figures are those of `FairnessMetrics` on the logits that gave the scores, by the same
-    functions; a row is selected where `score >= threshold`.
+    functions; a row is selected where `score >= threshold`. Of several classes they are those of
+    `MulticlassMetrics`, with the class of the highest probability as the decision, and of a
+    regression those of `RegressionMetrics`.
 
     Args:
         frame: One row per prediction.
         groups: Sensitive attributes, each the name of a column: names alone, whose categories are
             then the values that occur, sorted; or names with categories, or a `GroupSpec`. Missing
             values, and values that are no category, are of unknown group.
-        score: Column of the probabilities of the positive class, in [0, 1].
-        target: Column of the labels, 0 or 1.
+        score: Column of the probabilities of the positive class, in [0, 1]; or of a regression's
+            predictions, by default `prediction`. Of several classes what stands before the name of
+            each: `score_<class>` are its probabilities.
+        target: Column of the labels, 0 or 1; names of classes; amounts.
         weight: Column of row weights ≥ 0; each row weighs 1 without it.
         split: Column that names the stage of each row; `"split"` if there is such a column.
             Without one, all rows are of the stage `"test"`.
         threshold: Score, strictly between 0 and 1, from which a row is selected.
         intervals: Confidence of the interval of each figure, which takes some 20 ms for each
             group; None for figures alone.
+        task: What was predicted; by default the columns tell: see `task_of_columns`.
 
     Returns:
         The records of every stage, as `fairness_records` orders them.
@@ -73,33 +86,131 @@ def evaluate(
     _check_rows(frame)
     check_threshold(threshold)
     spec = _group_spec(frame, groups)
-    scores = _numbers(frame, "score", score, lambda x: (x >= 0) & (x <= 1), "0 to 1")
-    labels = _numbers(frame, "target", target, lambda x: (x == 0) | (x == 1), "0 or 1")
+    kind = task_of_columns(frame, score) if task is None else check_choice("task", task, TASKS)
     masses = None
     if weight is not None:
         masses = _numbers(frame, "weight", weight, lambda x: (x >= 0) & (x < np.inf), "0 or more")
     sensitive = spec.encode(frame)
+    if kind == "binary":
+        count = _binary(frame, score, target, threshold)
+    elif kind == "multiclass":
+        count = _multiclass(frame, score, target)
+    else:
+        count = _regression(frame, score, target)
     records = []
     for stage, rows in _stages(frame, split):
         mass = None if masses is None else masses[rows]
-        tables = _tables(spec, scores[rows], labels[rows] == 1, sensitive[rows], mass, threshold)
-        records += fairness_records(stage, spec, tables, intervals=intervals)
+        records += count(stage, spec, rows, sensitive[rows], mass, intervals)
     return records
 
 
-def _tables(
-    spec: GroupSpec,
-    score: Tensor,
-    positive: Tensor,
-    sensitive: Tensor,
-    weight: Tensor | None,
-    threshold: float,
-) -> GroupTables:
-    rows = (positive, sensitive, spec)
-    return GroupTables(
-        ConfusionTable.of_rows(score >= threshold, *rows, weight=weight),
-        ScoreTable.of_rows(torch.logit(score), *rows, weight=weight),
-    )
+def task_of_columns(frame: pd.DataFrame, score: str = "score") -> TaskKind:
+    """Tell the task of predictions from their columns.
+
+    Args:
+        frame: One row per prediction.
+        score: As for `evaluate`.
+
+    Returns:
+        `binary` with a column of that name; else `multiclass` with columns `<score>_<class>`, or
+        `regression` with a column `prediction`; `binary` without any of them.
+    """
+    if score in frame:
+        return "binary"
+    if len(class_columns(frame, score)) > 1:
+        return "multiclass"
+    return "regression" if "prediction" in frame else "binary"
+
+
+def class_columns(frame: pd.DataFrame, score: str = "score") -> dict[str, str]:
+    """Columns of the classes' probabilities, by the name of the class, in their order."""
+    prefix = f"{score}_"
+    names = [str(name) for name in frame.columns if str(name).startswith(prefix)]
+    return {name.removeprefix(prefix): name for name in names}
+
+
+def _binary(frame: pd.DataFrame, score: str, target: str, threshold: float) -> Count:
+    scores = _numbers(frame, "score", score, lambda x: (x >= 0) & (x <= 1), "0 to 1")
+    labels = _numbers(frame, "target", target, lambda x: (x == 0) | (x == 1), "0 or 1")
+
+    def count(
+        stage: str,
+        spec: GroupSpec,
+        rows: Rows,
+        sensitive: Tensor,
+        weight: Tensor | None,
+        intervals: Intervals | None,
+    ) -> list[Record]:
+        score, of = scores[rows], (labels[rows] == 1, sensitive, spec)
+        tables = GroupTables(
+            ConfusionTable.of_rows(score >= threshold, *of, weight=weight),
+            ScoreTable.of_rows(torch.logit(score), *of, weight=weight),
+        )
+        return fairness_records(stage, spec, tables, intervals=intervals)
+
+    return count
+
+
+def _multiclass(frame: pd.DataFrame, score: str, target: str) -> Count:
+    columns = class_columns(frame, score)
+    if len(columns) < 3:
+        raise ArgumentError.of(
+            "score",
+            found=f"the columns {list(columns.values())}",
+            expected=f"probabilities of three classes or more, in columns {score}_<class>",
+            mend=f"name them {score}_<class>, or pass another task",
+        )
+    parts = [
+        _numbers(frame, "score", name, lambda x: (x >= 0) & (x <= 1), "0 to 1")
+        for name in columns.values()
+    ]
+    decided = torch.stack(parts, 1).argmax(1)
+    check_choice("target", target, map(str, frame.columns))
+    codes = pd.Categorical(as_labels(frame[target]), categories=list(columns)).codes
+    if (codes < 0).any():
+        first = int((codes < 0).argmax())
+        raise DataError.of(
+            f"target column {target!r}",
+            found=f"{frame[target].iloc[first]!r} in row {frame.index[first]!r}",
+            expected=f"one of {', '.join(columns)} in every row",
+            mend="name the classes as the columns of their probabilities do",
+        )
+    labels = torch.tensor(codes.astype(np.int64))
+
+    def count(
+        stage: str,
+        spec: GroupSpec,
+        rows: Rows,
+        sensitive: Tensor,
+        weight: Tensor | None,
+        intervals: Intervals | None,
+    ) -> list[Record]:
+        of = (decided[rows], labels[rows], sensitive, spec)
+        table = ConfusionTable.of_rows(*of, weight=weight, num_classes=len(columns))
+        return multiclass_records(stage, spec, table, classes=list(columns), intervals=intervals)
+
+    return count
+
+
+def _regression(frame: pd.DataFrame, score: str, target: str) -> Count:
+    if score not in frame and "prediction" in frame:
+        score = "prediction"
+    predictions = _numbers(frame, "score", score, np.isfinite, "a finite number")
+    targets = _numbers(frame, "target", target, np.isfinite, "a finite number")
+
+    def count(
+        stage: str,
+        spec: GroupSpec,
+        rows: Rows,
+        sensitive: Tensor,
+        weight: Tensor | None,
+        intervals: Intervals | None,
+    ) -> list[Record]:
+        of = (predictions[rows], targets[rows], spec.cell_ids(sensitive), spec.num_cells)
+        moments = regression_moments(*of, weight)
+        return regression_records(stage, spec, moments, intervals=intervals)
+
+    return count
 
 
 def _check_rows(frame: pd.DataFrame) -> None:

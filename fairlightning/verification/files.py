@@ -16,7 +16,11 @@ SCHEMA = 1
 """Version of `metrics.json`; raised when records change their form."""
 
 PREDICTION_COLUMNS = ("row", "split", "member", "score", "target")
-"""Columns that `predictions.parquet` has beside the sensitive attributes and the weight."""
+"""Columns that `predictions.parquet` has beside the sensitive attributes and the weight.
+
+In place of `score` there is `score_<class>` for each of several classes, or `prediction` of a
+regression: the columns tell the task.
+"""
 
 
 def write_metrics(path: str | Path, records: Iterable[Record]) -> None:
@@ -58,15 +62,19 @@ def write_predictions(path: str | Path, frame: pd.DataFrame) -> None:
 
     Args:
         path: File to write, `predictions.parquet` in the folder of a run.
-        frame: `PREDICTION_COLUMNS` (`row`: position in the data set; `member`: which of several
-            models; `score`: from `positive_scores`, so that decisions survive the file), a column
-            for every sensitive attribute and, where rows are weighted, `weight`.
+        frame: `PREDICTION_COLUMNS`, of other tasks as said there (`row`: position in the data set;
+            `member`: which of several models; `score`: from `positive_scores`, so that decisions
+            survive the file), a column for every sensitive attribute and, where rows are weighted,
+            `weight`.
 
     Raises:
         ArgumentError: If one of `PREDICTION_COLUMNS` is missing.
     """
+    names = [str(name) for name in frame.columns]
+    other_task = "prediction" in names or any(name.startswith("score_") for name in names)
     for name in PREDICTION_COLUMNS:
-        check_choice("predictions", name, map(str, frame.columns))
+        if not (name == "score" and other_task):
+            check_choice("predictions", name, names)
     frame.to_parquet(path, index=False)
 
 

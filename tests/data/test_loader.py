@@ -49,7 +49,7 @@ def test_all_fields_move_together(rows):
     for batch in BatchLoader(data, 6, shuffle=True):
         index = batch.index
         for got, whole in zip(
-            (*batch.inputs, *batch[1:-1]), (*data.inputs, *data[1:-1]), strict=True
+            (*batch.inputs, *batch[1:5]), (*data.inputs, *data[1:5]), strict=True
         ):
             assert got.dtype == whole.dtype
             assert torch.equal(got, whole[index])

@@ -67,7 +67,7 @@ def test_small_table_with_gaps(small):
     assert train.checked
     assert small.batch("validation").inputs[1].tolist() == [[0, 2], [2, 1]]
     assert small.batch("test").inputs[1].tolist() == [[2, 2], [0, 2]]
-    kinds = [values.dtype for values in (*train.inputs, *train[1:-1])]
+    kinds = [values.dtype for values in (*train.inputs, *train[1:5])]
     assert kinds == [torch.float32, *[torch.int64] * 3, torch.float32, torch.int64]
 
 
@@ -167,7 +167,7 @@ def test_formats_give_the_same_batches(module, table, tmp_path, name):
     data.setup()
     expected.setup()
     one, two = data.batch("test"), expected.batch("test")
-    for got, wanted in zip((*one.inputs, *one[1:-1]), (*two.inputs, *two[1:-1]), strict=True):
+    for got, wanted in zip((*one.inputs, *one[1:5]), (*two.inputs, *two[1:5]), strict=True):
         assert torch.equal(got, wanted)
 
 
