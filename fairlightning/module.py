@@ -94,6 +94,8 @@ class FairModule(FairnessMixin, L.LightningModule):
             parameters=self._penalised() if self._needs_parameters else None,
             weight=batch.weight,
             checked=getattr(batch, "checked", False),
+            inputs=batch.inputs,
+            predict=self.network,
         )
 
     def _penalised(self) -> tuple[Tensor, ...]:

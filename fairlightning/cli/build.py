@@ -17,6 +17,7 @@ from fairlightning.exceptions import ArgumentError, DataError, SetupError, check
 from fairlightning.front import ConditionedModule, FrontModule
 from fairlightning.models import Linear, prepare
 from fairlightning.module import FairModule
+from fairlightning.objectives import Step
 
 
 def conf_dir() -> Path:
@@ -121,6 +122,10 @@ def _parts(config: DictConfig, data: TabularDataModule, network: nn.Module) -> d
         name: instantiate(node, _partial_=True, _convert_="all")(data.groups, network.sizes)
         for name, node in config.method.objectives.items()
     }
+    rows = data.batch("train")
+    train = Step(None, rows.target, rows.sensitive, row_weight=rows.weight, inputs=rows.inputs)
+    for objective in objectives.values():
+        objective.prepare(train, data.columns)
     return {
         "objectives": objectives,
         "strength": config.method.strength,

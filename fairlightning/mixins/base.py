@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -76,6 +76,8 @@ class FairnessMixin:
         parameters: Sequence[Tensor] | None = None,
         weight: Tensor | None = None,
         checked: bool = False,
+        inputs: Any = None,
+        predict: Callable[[Any], Any] | None = None,
     ) -> Tensor:
         """Return the loss to train on: the task's and that of every objective.
 
@@ -92,6 +94,9 @@ class FairnessMixin:
             weight: `(N,)` row weights, if rows are weighted.
             checked: Pass `batch.checked` of our data modules, whose rows were checked when the
                 table was read; saves a few percent of a small training step.
+            inputs: What the network read, for objectives of individual fairness.
+            predict: From such inputs to logits, or to a tuple that begins with them: the network,
+                for objectives that look at rows a second time.
 
         Returns:
             Scalar loss; `(K,)` of K models trained together, whose tensors have that leading axis.
@@ -118,6 +123,8 @@ class FairnessMixin:
             parameters=parameters,
             row_weight=weight,
             checked=checked,
+            inputs=inputs,
+            predict=predict,
         )
         loss: Tensor = self.fairness(task_loss, step)
         return loss

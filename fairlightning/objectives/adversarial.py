@@ -73,7 +73,7 @@ class Adversary(Objective):
         super().__init__(groups, weight=weight, attributes=attributes)
         check_choice("feed", feed, FEEDS)
         check_choice("criterion", criterion, CRITERIA)
-        _check_sizes(in_features, hidden, learning_rate_factor)
+        check_head(in_features, hidden, learning_rate_factor)
         self.feed = FEEDS[feed]
         self.criterion: Criterion = criterion
         self.requires = (*self.feed, "target", "sensitive")
@@ -111,7 +111,7 @@ class Adversary(Objective):
         logits = guess.unflatten(-1, self._barred.shape)
         if self._ragged:
             logits = logits + self._barred
-        return _moments(_row_cross_entropy(logits, truth), truth >= 0, step.row_weight)
+        return guess_moments(row_cross_entropy(logits, truth), truth >= 0, step.row_weight)
 
     def term(self, sums: Sequence[Tensor]) -> Term:
         """Mean cross-entropy over the attributes."""
@@ -121,7 +121,7 @@ class Adversary(Objective):
         return Term(-own.detach(), own=own, support=support)
 
 
-def _row_cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
+def row_cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
     """Cross-entropy in nats: `(..., N, A, C)` and `(N, A)` → `(..., N, A)`; 0 where truth is -1."""
     rows = logits.shape[:-1]
     flat = F.cross_entropy(
@@ -130,7 +130,7 @@ def _row_cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
     return flat.view(rows)
 
 
-def _moments(
+def guess_moments(
     losses: Tensor, known: Tensor, row_weight: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Summed loss `(..., A)`, mass and number of rows `(A,)`, of `(..., N, A)` and `(N, A)`."""
@@ -151,7 +151,12 @@ def mlp_head(in_features: int, hidden: Sequence[int], out_features: int) -> nn.S
     return nn.Sequential(*layers, nn.Linear(in_features, out_features))
 
 
-def _check_sizes(in_features: int, hidden: Sequence[int], learning_rate_factor: float) -> None:
+def check_head(in_features: int, hidden: Sequence[int], learning_rate_factor: float) -> None:
+    """Refuse sizes and rates of a private head that are not positive.
+
+    Raises:
+        ArgumentError: Naming them.
+    """
     if min([in_features, *hidden]) < 1:
         raise ArgumentError.of(
             "in_features, hidden",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from fairlightning.exceptions import ArgumentError, MissingFieldError
+from fairlightning.functional.columns import Columns
 from fairlightning.functional.rows import check_labels, check_weight
 from fairlightning.groups import GroupSpec
 
@@ -27,6 +28,9 @@ class Step(NamedTuple):
         row_weight: `(N,)` weights of the rows, or None where each counts once.
         checked: Whether labels, codes and weights are known to be in range, as those of our data
             modules are: they were checked once, when the table was read.
+        inputs: What the network read, in whatever form; `(numeric, categorical)` for our tables.
+        predict: The network itself, for a second look at other inputs of that form: gives logits,
+            or a tuple that begins with them, of the shapes that they have here.
     """
 
     logits: Tensor | None = None
@@ -36,6 +40,8 @@ class Step(NamedTuple):
     parameters: Sequence[Tensor] | None = None
     row_weight: Tensor | None = None
     checked: bool = False
+    inputs: Any = None
+    predict: Callable[[Any], Any] | None = None
 
 
 def checked_step(step: Step, groups: GroupSpec) -> Step:
@@ -170,6 +176,14 @@ class Objective(nn.Module, ABC):
             options: Arguments of the class.
         """
         return cls(groups, **options)
+
+    def prepare(self, train: Step, columns: Columns | None = None) -> None:
+        """Learn what the objective has to know of the inputs, once, before training.
+
+        Args:
+            train: Inputs, target, sensitive codes and weights of all training rows.
+            columns: What the inputs mean, where they are a table's.
+        """
 
     @abstractmethod
     def sums(self, step: Step) -> tuple[Tensor, ...]:
