@@ -33,7 +33,9 @@ def sensitive_directions(
         features: `(N, P)` features of training rows; centred in here.
         codes: For each attribute `(N,)` int64 codes, `-1` for unknown, which are left out.
         sizes: Number of categories of each attribute.
-        ridge: Penalty > 0 on the squared coefficients, relative to the mean squared error.
+        ridge: Penalty > 0 on the squared coefficients, relative to the mean squared error. Where
+            it outweighs the variances of the features, the directions become those between the
+            groups' mean features.
         weight: `(N,)` row weights ≥ 0.
 
     Returns:

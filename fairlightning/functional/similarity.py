@@ -10,6 +10,9 @@ from torch import Tensor
 from fairlightning.exceptions import ArgumentError
 from fairlightning.functional.rates import at_least_float32
 
+CHUNK = 2048
+"""Rows whose candidates are held at once."""
+
 
 class Features(NamedTuple):
     """What rows are compared by.
@@ -82,28 +85,38 @@ def row_distance(one: Features, other: Features, kept: Tensor | None = None) -> 
     return (squares @ (weight / weight.sum())).sqrt()
 
 
-def nearest_rows(features: Features, neighbors: int, kept: Tensor | None = None) -> Tensor:
-    """Find the nearest other rows of each row.
+def near_rows(
+    features: Features, neighbors: int, candidates: int, kept: Tensor | None = None
+) -> Tensor:
+    """Find near other rows of each row: the nearest of those that follow it.
 
-    Time grows with the square of the rows; memory with their number times 256.
+    Where rows are in random order, it is the nearest of a random sample. Time and memory grow with
+    the rows times the candidates.
 
     Args:
-        features: `N` rows.
+        features: `N` rows, of which the first follows the last.
         neighbors: Number k ≥ 1 of neighbours.
+        candidates: Number m ≥ 1 of rows that are looked at for each.
         kept: As for `row_distance`.
 
     Returns:
-        `(N, k')` int64 positions, nearest first; k' = min(k, N − 1).
+        `(N, k')` int64 positions, nearest first; k' = min(k, m, N − 1).
+
+    >>> rows = Features(torch.tensor([[0.0], [5.0], [1.0], [6.0]]), torch.zeros(4, 0).long())
+    >>> near_rows(rows, 1, 3).flatten()
+    tensor([2, 3, 0, 1])
     """
     count = len(features.numeric)
-    k = max(min(neighbors, count - 1), 0)
-    everyone = Features(features.numeric.unsqueeze(0), features.categorical.unsqueeze(0))
+    m = max(min(candidates, count - 1), 0)
+    k = min(neighbors, m)
+    shifts = torch.arange(1, m + 1, device=features.numeric.device)
     found = [features.categorical.new_zeros(0, k)]
-    for rows in torch.arange(count, device=features.numeric.device).split(256):
+    for rows in torch.arange(count, device=shifts.device).split(CHUNK):
+        others = (rows.unsqueeze(1) + shifts) % max(count, 1)
         some = features.take(rows)
         here = Features(some.numeric.unsqueeze(1), some.categorical.unsqueeze(1))
-        far = row_distance(here, everyone, kept).scatter(1, rows.unsqueeze(1), torch.inf)
-        found.append(far.topk(k, 1, largest=False).indices)
+        far = row_distance(here, features.take(others), kept)
+        found.append(others.gather(1, far.topk(k, 1, largest=False).indices))
     return torch.cat(found)
 
 

@@ -82,7 +82,10 @@ class ContrastivePenalty(RowPenalty):
         # Rows that fill up the last block have an unknown group, and so no pairs.
         fill = blocks * self.block - number
         unit = F.pad(unit, (0, 0, 0, fill)).unflatten(-2, (blocks, self.block))
-        likeness = unit @ unit.transpose(-1, -2) / self.temperature
+        # In bfloat16 an angle would be off by more than what tells groups apart.
+        kind = "cpu" if unit.is_meta else unit.device.type
+        with torch.autocast(kind, enabled=False):
+            likeness = unit @ unit.transpose(-1, -2) / self.temperature
         target = F.pad(step.target, (0, fill)).view(blocks, self.block)
         losses, anchors = [], []
         for axis in self._axes:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,17 +12,13 @@ from fairlightning.exceptions import ArgumentError, check_choice
 from fairlightning.functional.columns import Columns
 from fairlightning.functional.similarity import (
     comparable,
-    nearest_rows,
+    near_rows,
     row_distance,
     total_variation,
 )
 from fairlightning.groups import GroupSpec
 from fairlightning.objectives.base import Step
 from fairlightning.objectives.rows import RowPenalty
-
-Pairs = Literal["random", "nearest"]
-PAIRS: tuple[Pairs, ...] = ("random", "nearest")
-MOST_ROWS = 16384
 
 
 class SimilarityPenalty(RowPenalty):
@@ -35,23 +31,23 @@ class SimilarityPenalty(RowPenalty):
     and never sees the sensitive attributes, even where the network does; what else it should not
     see (proxies) is for you to say, and whether the rest is what makes people alike.
 
-    Pairs are formed within the batch of a rank: with those that follow in the (shuffled) batch, in
-    time O(N·pairs), or with the nearest rows, in O(N²).
+    Pairs are formed within the (shuffled) batch of a rank: each row with the nearest of those that
+    follow it, in time O(N·candidates), so that the value does not depend on the size of the batch.
 
     Args:
         groups: The sensitive attributes.
         lipschitz: L ≥ 0, change of the score that a distance of 1 allows; 0 asks for the
             same score for everybody.
-        pairs: `random` or `nearest`.
         neighbors: Number ≥ 1 of pairs for each row.
+        candidates: Number of rows of which these are the nearest; equal to `neighbors`, pairs are
+            random, and most of them too unlike to say anything.
         ignore: Further columns that the distance does not see.
         features: Makes `(numeric, categorical)`, or one tensor `(N, P)`, of inputs of any other
             form; on tables no columns are left out then.
         weight: Share in λ.
 
     Raises:
-        ArgumentError: On values out of range or unknown names; with `nearest`, on more rows at once
-            than can be compared.
+        ArgumentError: On values out of range, unknown columns, or inputs of another form.
 
     Shapes: logits `(..., N, C)`; the value is `(...)` in [0, 1]. With row weights a pair counts by
     that of its first row.
@@ -71,23 +67,21 @@ class SimilarityPenalty(RowPenalty):
         groups: GroupSpec,
         *,
         lipschitz: float = 0.1,
-        pairs: Pairs = "random",
         neighbors: int = 4,
+        candidates: int = 64,
         ignore: Sequence[str] = (),
         features: Callable[[Any], Any] | None = None,
         weight: float = 1.0,
     ) -> None:
         super().__init__(groups, weight=weight)
-        check_choice("pairs", pairs, PAIRS)
-        if not lipschitz >= 0 or neighbors < 1:
+        if not lipschitz >= 0 or not 1 <= neighbors <= candidates:
             raise ArgumentError.of(
-                "lipschitz, neighbors",
-                found=f"{lipschitz}, {neighbors}",
-                expected="at least 0, and at least 1",
-                mend="pass lipschitz=0.1, neighbors=4",
+                "lipschitz, neighbors, candidates",
+                found=f"{lipschitz}, {neighbors}, {candidates}",
+                expected="at least 0, and 1 ≤ neighbors ≤ candidates",
+                mend="pass lipschitz=0.1, neighbors=4, candidates=64",
             )
-        self.lipschitz, self.pairs, self.neighbors = lipschitz, pairs, neighbors
-        self.additive = pairs == "random"  # nearest rows are nearer where there are more
+        self.lipschitz, self.neighbors, self.candidates = lipschitz, neighbors, candidates
         self.ignore = tuple(ignore)
         self.features = features
         self.register_buffer("kept", None, persistent=False)
@@ -107,26 +101,9 @@ class SimilarityPenalty(RowPenalty):
         rows = comparable(step.inputs if self.features is None else self.features(step.inputs))
         pairs = logits.shape[-2] > 1
         excess = [0.0 * total_variation(logits, logits)] if not pairs else []
-        for partner in self._partners(rows):
+        for partner in near_rows(rows, self.neighbors, self.candidates, self.kept).unbind(1):
             unlike = total_variation(logits, logits.index_select(-2, partner))
             allowed = self.lipschitz * row_distance(rows, rows.take(partner), self.kept)
             excess.append((unlike - allowed.to(unlike)).clamp_min(0))
         counts = torch.full((logits.shape[-2], 1), pairs, device=logits.device)
         return torch.stack(excess).mean(0).unsqueeze(-1), counts
-
-    def _partners(self, rows: Any) -> Iterator[Tensor]:
-        """Position of a partner of every row, `(N,)`, one after another."""
-        count = len(rows.numeric)
-        if self.pairs == "random":
-            position = torch.arange(count, device=rows.numeric.device)
-            for shift in range(1, min(self.neighbors, count - 1) + 1):
-                yield position.roll(shift)
-            return
-        if count > MOST_ROWS:
-            raise ArgumentError.of(
-                "pairs",
-                found=f"'nearest' among {count:,} rows at once",
-                expected=f"at most {MOST_ROWS:,}: each is compared with each",
-                mend="pass pairs='random', or smaller batches",
-            )
-        yield from nearest_rows(rows, self.neighbors, self.kept).unbind(1)
