@@ -39,7 +39,7 @@ from fairlightning.objectives import (
 )
 
 SHORT = ("trainer.max_epochs=8", "optimizer.learning_rate=0.003", "attributes=[sex]")
-SEES_SEX = "+dataset.include_sensitive=true"
+SEES_SEX = "dataset.include_sensitive=true"
 
 
 def trained(overrides: tuple[str, ...]) -> tuple[Any, Any, dict[tuple[str, ...], float]]:

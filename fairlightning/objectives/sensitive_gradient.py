@@ -9,9 +9,14 @@ import torch
 from torch import Tensor
 from torch.func import jvp
 
-from fairlightning.exceptions import ArgumentError, SetupError
+from fairlightning.exceptions import ArgumentError, SetupError, check_choice
 from fairlightning.functional.columns import Columns, code_shares
-from fairlightning.functional.directions import sensitive_directions, table_directions
+from fairlightning.functional.directions import (
+    ALONG,
+    Along,
+    sensitive_directions,
+    table_directions,
+)
 from fairlightning.functional.rates import at_least_float32
 from fairlightning.groups import GroupSpec
 from fairlightning.objectives.base import Step
@@ -36,6 +41,8 @@ class SensitiveGradientPenalty(RowPenalty):
     Args:
         groups: The sensitive attributes.
         attributes: Attributes whose directions count; all if None.
+        along: Directions to learn: `predictor`, where a linear guess of the group moves most,
+            `means`, between the groups' means, or `both`; see `functional.directions`.
         directions: `(d, P)` orthonormal directions of your own, where P is the number of
             numbers of a row (of a table its numeric columns, or these and all codes); None to
             learn them.
@@ -60,11 +67,14 @@ class SensitiveGradientPenalty(RowPenalty):
         groups: GroupSpec,
         *,
         attributes: Sequence[str] | None = None,
+        along: Along = "both",
         directions: Tensor | None = None,
         ridge: float = 1e-3,
         weight: float = 1.0,
     ) -> None:
         super().__init__(groups, weight=weight, attributes=attributes)
+        check_choice("along", along, ALONG)
+        self.along: Along = along
         self.ridge = ridge
         self.cardinalities: list[int] | None = None
         self._fixed = directions is not None
@@ -81,7 +91,8 @@ class SensitiveGradientPenalty(RowPenalty):
         columns_of = train.sensitive[:, axes].unbind(1)
         codes = dict(zip(self.attributes, columns_of, strict=True))
         sizes = [self.groups.sizes[axis] for axis in axes]
-        options: dict[str, Any] = {"ridge": self.ridge, "weight": train.row_weight}
+        options: dict[str, Any] = {"along": self.along, "ridge": self.ridge}
+        options["weight"] = train.row_weight
         if columns is not None:
             others = self.groups.names
             found = table_directions(train.inputs, columns, codes, sizes, hidden=others, **options)

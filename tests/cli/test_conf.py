@@ -16,8 +16,16 @@ GROUPS = sorted(path for path in conf_dir().iterdir() if path.is_dir())
 FILES = {group.name: sorted(file.stem for file in group.glob("*.yaml")) for group in GROUPS}
 
 
-# They need a representation, multipliers, or parameters to weigh.
-BEYOND_TREES = {"adversarial", "constrained", "multi_objective"}
+# They need a representation, multipliers, parameters to weigh, or to see rows a second time.
+BEYOND_TREES = {
+    "adversarial",
+    "constrained",
+    "contrastive",
+    "counterfactual",
+    "fairness_head",
+    "multi_objective",
+    "sensitive_gradient",
+}
 
 
 def each(group):
@@ -44,13 +52,18 @@ def test_every_group_is_tested_here():
 @pytest.mark.parametrize("method", FILES["method"])
 def test_every_method_trains_every_model(composed, model, method):
     one_epoch = ["logger=none", "trainer.max_epochs=1"]
-    config = composed(f"model={model}", f"method={method}", *one_epoch)
+    sees = f"dataset.include_sensitive={method == 'counterfactual'}".lower()
+    config = composed(f"model={model}", f"method={method}", sees, *one_epoch)
     if "convex" in config.method and not config.method.objectives and model != "linear":
         with pytest.raises(ArgumentError, match="pass model=linear"):
             train(config)
         return
     if model == "boosted_trees" and method in BEYOND_TREES:
         with pytest.raises(ArgumentError, match="boosted trees have no representation"):
+            train(config)
+        return
+    if (model, method) == ("linear", "contrastive"):
+        with pytest.raises(ArgumentError, match="does not depend on the network's parameters"):
             train(config)
         return
     records = train(config)
