@@ -214,7 +214,7 @@ def check_objectives(fairness: Fairness) -> None:
             mend="pass combination=weighted_sum and one strength",
         )
     for name, objective in fairness.items():
-        needs = sorted({"representation", "parameters"} & set(objective.requires))
+        needs = sorted({"representation", "parameters", "predict"} & set(objective.requires))
         if any(True for _ in objective.parameters()):
             needs.append("parameters of its own")
         if isinstance(objective, Constraint):
@@ -223,7 +223,8 @@ def check_objectives(fairness: Fairness) -> None:
             raise ArgumentError.of(
                 f"objective {name!r}",
                 found=f"{type(objective).__name__}, which needs {', '.join(needs)}",
-                expected="a penalty on the scores: boosted trees have no representation",
+                expected="a penalty on the scores: boosted trees have no representation, and the "
+                "gradient that they follow is that of the scores of the rows as they are",
                 mend="pass method=parity, or model=mlp",
             )
 
@@ -271,7 +272,13 @@ def _row_loss(logits: Tensor, batch: Batch) -> Tensor:
 
 def _step(logits: Tensor, batch: Batch) -> Step:
     weight = None if batch.weight is None else batch.weight.double()
-    return Step(logits.unsqueeze(-1), batch.target, batch.sensitive, row_weight=weight)
+    return Step(
+        logits.unsqueeze(-1),
+        batch.target,
+        batch.sensitive,
+        row_weight=weight,
+        inputs=batch.inputs,
+    )
 
 
 def _weight(batch: Batch) -> np.ndarray[Any, Any]:

@@ -20,6 +20,7 @@ from fairlightning.front import ConditionedModule, FrontModule
 from fairlightning.functional.tasks import TASKS
 from fairlightning.models import Linear, Rescaled, prepare
 from fairlightning.module import FairModule
+from fairlightning.objectives import Step
 
 MODELS = {
     "numeric": ("tables", "model=mlp"),
@@ -173,6 +174,10 @@ def _parts(config: DictConfig, data: MemoryDataModule, network: nn.Module) -> di
         name: instantiate(node, _partial_=True, _convert_="all")(data.groups, sizes)
         for name, node in config.method.objectives.items()
     }
+    rows = data.batch("train")
+    train = Step(None, rows.target, rows.sensitive, row_weight=rows.weight, inputs=rows.inputs)
+    for objective in objectives.values():
+        objective.prepare(train, data.columns)
     return {
         "objectives": objectives,
         "strength": config.method.strength,

@@ -15,6 +15,7 @@ from fairlightning.data.prepare import Prepared
 from fairlightning.data.splits import SPLITS
 from fairlightning.data.summary import describe, report
 from fairlightning.exceptions import SetupError, check_choice
+from fairlightning.functional.columns import Columns
 from fairlightning.functional.tasks import Task
 from fairlightning.groups import GroupSpec
 
@@ -88,6 +89,11 @@ class MemoryDataModule(LightningDataModule):
     def groups(self) -> GroupSpec:
         """Sensitive attributes and their groups."""
         return self.prepared.labelled.groups
+
+    @property
+    def columns(self) -> Columns | None:
+        """Of tables, names of the inputs, and what the codes of the categorical ones mean."""
+        return None
 
     def batch(self, split: str) -> Batch:
         """All rows of a split: train, validation or test."""

@@ -16,6 +16,7 @@ from fairlightning.data.roles import Roles, column_list
 from fairlightning.data.splits import check_fractions
 from fairlightning.data.table import read_table
 from fairlightning.exceptions import check_choice
+from fairlightning.functional.columns import Columns
 from fairlightning.functional.tasks import TASKS, TaskKind
 
 BINS = 4
@@ -153,6 +154,14 @@ class TabularDataModule(MemoryDataModule):
     def cardinalities(self) -> list[int]:
         """Number of codes of each of the `F` categorical inputs, code 0 included."""
         return self._encoder.cardinalities
+
+    @property
+    def columns(self) -> Columns:
+        """Names of the inputs, and what the codes of the categorical ones mean."""
+        encoder = self._encoder
+        names, numeric = encoder.names, encoder.num_numeric
+        categories = tuple(tuple(map(str, known)) for known in encoder.categories.values())
+        return Columns(tuple(names[:numeric]), tuple(names[numeric:]), categories)
 
     @property
     def feature_names(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -81,6 +81,8 @@ class FairnessMixin:
         weight: Tensor | None = None,
         checked: bool = False,
         continuous: Tensor | None = None,
+        inputs: Any = None,
+        predict: Callable[[Any], Any] | None = None,
     ) -> Tensor:
         """Return the loss to train on: the task's and that of every objective.
 
@@ -100,6 +102,9 @@ class FairnessMixin:
                 table was read; saves a few percent of a small training step.
             continuous: `(N, B)` values of the continuous attributes of the groups, NaN for unknown,
                 divided by their standard deviation.
+            inputs: What the network read, for objectives of individual fairness.
+            predict: From such inputs to logits, or to a tuple that begins with them: the network,
+                for objectives that look at rows a second time.
 
         Returns:
             Scalar loss; `(K,)` of K models trained together, whose tensors have that leading axis.
@@ -127,6 +132,8 @@ class FairnessMixin:
             row_weight=weight,
             checked=checked,
             continuous=continuous,
+            inputs=inputs,
+            predict=predict,
         )
         loss: Tensor = self.fairness(task_loss, step)
         return loss

@@ -112,7 +112,9 @@ class TabularEncoder(nn.Module):
     Raises:
         ArgumentError: If there is no column.
 
-    Shapes: `(N, D)` float and `(N, F)` int64 → `(N, out_features)`.
+    Shapes: `(N, D)` float and `(N, F)` int64 → `(N, out_features)`. In place of codes it takes a
+    share of each code, `(N, ΣC)` float, of which a code is the case of a single one: so a network
+    can be differentiated along categorical columns.
     """
 
     offsets: Tensor
@@ -136,6 +138,7 @@ class TabularEncoder(nn.Module):
             numeric = self.embedding(numeric).flatten(1)
         if not self.num_codes:
             return numeric
-        hot = numeric.new_zeros(len(categorical), self.num_codes)
-        hot = hot.scatter(1, categorical + self.offsets, 1.0)
-        return torch.cat([numeric, hot], dim=1)
+        if not categorical.is_floating_point():
+            hot = numeric.new_zeros(len(categorical), self.num_codes)
+            categorical = hot.scatter(1, categorical + self.offsets, 1.0)
+        return torch.cat([numeric, categorical], dim=1)

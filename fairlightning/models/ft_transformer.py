@@ -27,7 +27,8 @@ class Tokenizer(nn.Module):
     Raises:
         ArgumentError: If there is no column, or the embedding has a width of its own.
 
-    Shapes: `(N, D)` float and `(N, F)` int64 → `(N, 1 + D + F, E)`.
+    Shapes: `(N, D)` float and `(N, F)` int64, or shares of codes `(N, ΣC)` as `TabularEncoder`
+    takes them, → `(N, 1 + D + F, E)`.
     """
 
     offsets: Tensor
@@ -56,6 +57,7 @@ class Tokenizer(nn.Module):
         self.row = nn.Parameter(torch.empty(width).uniform_(-(width**-0.5), width**-0.5))
         self.codes = nn.Embedding(sum(cardinalities), width) if cardinalities else None
         self.register_buffer("offsets", code_offsets(cardinalities), persistent=False)
+        self.cardinalities = list(cardinalities)
 
     def forward(self, inputs: tuple[Tensor, Tensor]) -> Tensor:
         """Make the vectors of a batch."""
@@ -64,8 +66,19 @@ class Tokenizer(nn.Module):
         if self.embedding is not None:
             tokens.append(self.embedding(numeric))
         if self.codes is not None:
-            tokens.append(self.codes(categorical + self.offsets))
+            tokens.append(self._vectors(self.codes, categorical))
         return torch.cat(tokens, 1)
+
+    def _vectors(self, codes: nn.Embedding, categorical: Tensor) -> Tensor:
+        if not categorical.is_floating_point():
+            vectors: Tensor = codes(categorical + self.offsets)
+            return vectors
+        parts = zip(
+            categorical.split(self.cardinalities, 1),
+            codes.weight.split(self.cardinalities),
+            strict=True,
+        )
+        return torch.stack([shares @ weight for shares, weight in parts], 1)
 
 
 class FTTransformer(nn.Module):

@@ -14,9 +14,12 @@ from fairlightning.objectives.base import (
 from fairlightning.objectives.combination import Combination, WeightedSum
 from fairlightning.objectives.complexity import ComplexityPenalty
 from fairlightning.objectives.constraint import RateConstraint
+from fairlightning.objectives.contrastive import ContrastivePenalty
+from fairlightning.objectives.counterfactual import CounterfactualPenalty
 from fairlightning.objectives.dependence import DependencePenalty
 from fairlightning.objectives.distributed import sum_over_ranks
 from fairlightning.objectives.fairness import Fairness, Observation, Sums
+from fairlightning.objectives.fairness_head import FairnessHead
 from fairlightning.objectives.multipliers import (
     AugmentedLagrangian,
     DualAscent,
@@ -31,6 +34,8 @@ from fairlightning.objectives.scalarisation import (
     EpsilonConstraint,
     SmoothChebyshev,
 )
+from fairlightning.objectives.sensitive_gradient import SensitiveGradientPenalty
+from fairlightning.objectives.similarity import SimilarityPenalty
 from fairlightning.objectives.strengths import Strength, Strengths
 from fairlightning.objectives.task_projection import TaskProjection
 
@@ -42,10 +47,13 @@ __all__ = [
     "Combination",
     "ComplexityPenalty",
     "Constraint",
+    "ContrastivePenalty",
+    "CounterfactualPenalty",
     "DependencePenalty",
     "DualAscent",
     "EpsilonConstraint",
     "Fairness",
+    "FairnessHead",
     "GradientAggregation",
     "Losses",
     "Multipliers",
@@ -55,6 +63,8 @@ __all__ = [
     "ParityPenalty",
     "ProjectionPenalty",
     "RateConstraint",
+    "SensitiveGradientPenalty",
+    "SimilarityPenalty",
     "SmoothChebyshev",
     "Step",
     "Strength",

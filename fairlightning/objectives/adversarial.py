@@ -95,7 +95,7 @@ class Adversary(Objective):
         self.additive = not standardise  # the batch's mean and variance are in every row
         check_choice("feed", feed, FEEDS)
         check_criterion("Adversary", criterion)
-        _check_sizes(in_features, [*hidden, heads], learning_rate_factor)
+        check_head(in_features, [*hidden, heads], learning_rate_factor)
         self.target_features = target_features
         self.tasks = _tasks_of(criterion, target_features)
         self.feed = FEEDS[feed]
@@ -175,7 +175,7 @@ class Adversary(Objective):
         losses, known = (
             parts[0] if len(parts) == 1 else (torch.cat(x, -1) for x in zip(*parts, strict=True))
         )
-        return _moments(losses, known, step.row_weight)
+        return guess_moments(losses, known, step.row_weight)
 
     def _of_categories(self, guess: Tensor, truth: Tensor) -> Tensor:
         """Cross-entropy `(..., N, A)`, the mean over heads; 0 where unknown."""
@@ -183,8 +183,8 @@ class Adversary(Objective):
         if self._ragged:
             logits = logits + self._barred
         if self._several:  # an axis of heads beside the rows
-            return _row_cross_entropy(logits, truth.unsqueeze(1)).mean(-2)
-        return _row_cross_entropy(logits, truth)
+            return row_cross_entropy(logits, truth.unsqueeze(1)).mean(-2)
+        return row_cross_entropy(logits, truth)
 
     def _of_values(self, guess: Tensor, step: Step) -> tuple[Tensor, Tensor]:
         """Loss `(..., N, B)` of guessed values, 0 where unknown, and which are known, `(N, B)`."""
@@ -279,7 +279,7 @@ def _tasks_of(criterion: Criterion, target_features: int) -> tuple[TaskKind, ...
     return ("regression",) if target_features == 1 else ("multiclass",)
 
 
-def _row_cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
+def row_cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
     """Cross-entropy in nats: `(..., N, A, C)` and `(N, A)` → `(..., N, A)`; 0 where truth is -1."""
     rows = logits.shape[:-1]
     flat = F.cross_entropy(
@@ -288,7 +288,7 @@ def _row_cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
     return flat.view(rows)
 
 
-def _moments(
+def guess_moments(
     losses: Tensor, known: Tensor, row_weight: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Summed loss `(..., A)`, mass and number of rows `(A,)`, of `(..., N, A)` and `(N, A)`."""
@@ -309,7 +309,12 @@ def mlp_head(in_features: int, hidden: Sequence[int], out_features: int) -> nn.S
     return nn.Sequential(*layers, nn.Linear(in_features, out_features))
 
 
-def _check_sizes(in_features: int, sizes: Sequence[int], learning_rate_factor: float) -> None:
+def check_head(in_features: int, sizes: Sequence[int], learning_rate_factor: float) -> None:
+    """Refuse sizes and rates of a private head that are not positive.
+
+    Raises:
+        ArgumentError: Naming them.
+    """
     if min([in_features, *sizes]) < 1:
         raise ArgumentError.of(
             "in_features, hidden, heads",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from fairlightning.exceptions import ArgumentError, MissingFieldError
+from fairlightning.functional.columns import Columns
 from fairlightning.functional.rows import check_weight
 from fairlightning.functional.tasks import Task, TaskKind, check_outputs, checked_target
 from fairlightning.groups import GroupSpec
@@ -34,6 +35,9 @@ class Step(NamedTuple):
         continuous: `(N, B)` values of the continuous sensitive attributes, NaN for unknown, of a
             standard deviation of about 1.
         task: What logits and target are.
+        inputs: What the network read, in whatever form; `(numeric, categorical)` for our tables.
+        predict: The network itself, for a second look at other inputs of that form: gives logits,
+            or a tuple that begins with them, of the shapes that they have here.
     """
 
     logits: Tensor | None = None
@@ -45,6 +49,8 @@ class Step(NamedTuple):
     checked: bool = False
     continuous: Tensor | None = None
     task: TaskKind = "binary"
+    inputs: Any = None
+    predict: Callable[[Any], Any] | None = None
 
 
 def checked_step(step: Step, groups: GroupSpec, task: Task = BINARY) -> Step:
@@ -188,6 +194,14 @@ class Objective(nn.Module, ABC):
             options: Arguments of the class.
         """
         return cls(groups, **options)
+
+    def prepare(self, train: Step, columns: Columns | None = None) -> None:
+        """Learn what the objective has to know of the inputs, once, before training.
+
+        Args:
+            train: Inputs, target, sensitive codes and weights of all training rows.
+            columns: What the inputs mean, where they are a table's.
+        """
 
     @abstractmethod
     def sums(self, step: Step) -> tuple[Tensor, ...]:

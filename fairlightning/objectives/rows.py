@@ -1,0 +1,57 @@
+"""Penalties that are a mean over rows, and the second look that some of them take."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from fairlightning.functional.rates import mean_scores
+from fairlightning.objectives.base import Objective, Step, Term
+
+
+class RowPenalty(Objective):
+    """Base of penalties of individual rows: a weighted mean over them, averaged over parts.
+
+    Attributes:
+        parts: Names of the P parts, such as attributes. One without rows takes no part.
+    """
+
+    parts: tuple[str, ...]
+
+    @abstractmethod
+    def rows(self, step: Step) -> tuple[Tensor, Tensor]:
+        """Penalty of each row, and where it counts.
+
+        Returns:
+            `(..., N, P)` finite values, and `(N, P)` bool. P may be 1 in the first, where the
+            parts differ in their rows alone.
+        """
+
+    def sums(self, step: Step) -> tuple[Tensor, ...]:
+        """Summed penalty `(..., P)`, and mass and rows `(P,)` of each part."""
+        values, counts = self.rows(step)
+        mass = counts.to(values.dtype)
+        rows = mass.sum(0)
+        if step.row_weight is not None:
+            mass = mass * step.row_weight.unsqueeze(1).to(mass)
+            rows = (mass > 0).sum(0).to(mass)
+        return (values * mass).sum(-2), mass.sum(0), rows
+
+    def term(self, sums: Sequence[Tensor]) -> Term:
+        """Mean of each part, averaged over those that have rows."""
+        total, mass, rows = sums
+        mass, rows = mass.detach(), rows.detach()
+        present = (mass > 0).to(mass)
+        value = (mean_scores(total, mass) * present).sum(-1) / present.sum(-1).clamp_min(1)
+        return Term(value, support=dict(zip(self.parts, rows.unbind(-1), strict=True)))
+
+
+def second_look(step: Step, inputs: Any) -> Tensor:
+    """Logits `(..., N, C)` of other inputs, in the shape of those of the step."""
+    assert step.predict is not None and step.logits is not None
+    found = step.predict(inputs)
+    logits: Tensor = found if isinstance(found, Tensor) else found[0]
+    return logits.unsqueeze(-1) if logits.ndim < step.logits.ndim else logits
