@@ -3,7 +3,7 @@
 from fairlightning.data.adult import ADULT, adult
 from fairlightning.data.arrays import ArrayDataModule, Arrays
 from fairlightning.data.batch import Batch
-from fairlightning.data.digits import biased_digits
+from fairlightning.data.digits import biased_digits, digit_rows
 from fairlightning.data.fair_batch import FairBatch
 from fairlightning.data.loader import BatchLoader
 from fairlightning.data.memory import MemoryDataModule
@@ -23,5 +23,6 @@ __all__ = [
     "TabularDataModule",
     "adult",
     "biased_digits",
+    "digit_rows",
     "reweighing",
 ]

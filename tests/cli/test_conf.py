@@ -20,6 +20,10 @@ FILES = {group.name: sorted(file.stem for file in group.glob("*.yaml")) for grou
 BEYOND_TREES = {"adversarial", "constrained", "multi_objective"}
 
 
+# Models for other inputs than tables, and the data sets that they are tested on.
+NO_TABLES = {"cnn": "biased_digits", "rnn": "digit_rows", "transformer": "digit_rows"}
+
+
 def each(group):
     return pytest.mark.parametrize("name", FILES[group])
 
@@ -35,6 +39,7 @@ def test_every_group_is_tested_here():
         "method",
         "model",
         "optimizer",
+        "sampling",
         "schedule",
         "trainer",
     }
@@ -44,7 +49,8 @@ def test_every_group_is_tested_here():
 @pytest.mark.parametrize("method", FILES["method"])
 def test_every_method_trains_every_model(composed, model, method):
     one_epoch = ["logger=none", "trainer.max_epochs=1"]
-    config = composed(f"model={model}", f"method={method}", *one_epoch)
+    dataset = NO_TABLES.get(model)
+    config = composed(f"model={model}", f"method={method}", *one_epoch, dataset=dataset)
     if "convex" in config.method and not config.method.objectives and model != "linear":
         with pytest.raises(ArgumentError, match="pass model=linear"):
             train(config)
@@ -56,6 +62,26 @@ def test_every_method_trains_every_model(composed, model, method):
     records = train(config)
     assert {r.stage for r in records} == {"val", "test"}
     assert all(r.value is not None for r in records if r.metric == "accuracy")
+
+
+def test_a_model_for_other_inputs_is_refused(composed):
+    config = composed("model=cnn")
+    with pytest.raises(ArgumentError, match=r"found CNN for tables.*pass model=mlp"):
+        train(config)
+    config = composed("model=ensemble", dataset="biased_digits")
+    with pytest.raises(ArgumentError, match=r"found MLP for images.*pass model=cnn"):
+        train(config)
+
+
+@each("sampling")
+def test_every_sampling_trains(composed, name):
+    config = composed(f"sampling={name}", "method=erm", "logger=none", "trainer.max_epochs=2")
+    records = train(config)
+    assert all(r.value is not None for r in records if r.metric == "accuracy")
+    config = composed(f"sampling={name}", "model=boosted_trees", "method=parity", "logger=none")
+    if config.sampling.order:
+        with pytest.raises(ArgumentError, match="pass sampling=reweighing"):
+            train(config)
 
 
 @each("schedule")
