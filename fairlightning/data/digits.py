@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from fairlightning.data.arrays import ArrayDataModule, Arrays
-from fairlightning.data.splits import SPLITS, stratified_splits
+from fairlightning.data.splits import SPLITS, Ints, stratified_splits
 from fairlightning.exceptions import DataError, check_choice
 
 Bools = npt.NDArray[np.bool_]
@@ -32,8 +32,8 @@ def biased_digits(
 ) -> ArrayDataModule:
     """Give 1,797 handwritten digits, 8 × 8, each in red or green ink; the ink is sensitive.
 
-    Digits of 5 and more are written in green with probability (1 + s) / 2, those below with
-    (1 − s) / 2; s is the correlation of ink and class, from −1 to 1. Where it is high a network
+    Of the digits of 5 and more a share of (1 + s) / 2 is written in green, of those below a share
+    of (1 − s) / 2; s is the correlation of ink and class, from −1 to 1. Where it is high a network
     learns to look at the ink. With another s in the test, 0 or one of the opposite sign, that shows
     as lost accuracy and, at any s, as a gap between inks.
 
@@ -72,8 +72,8 @@ def digit_rows(
 ) -> ArrayDataModule:
     """Give the digits as sequences of rows, read down or up; the direction is sensitive.
 
-    A step has the 8 grey levels of a row. Digits of 5 and more are read up with probability
-    (1 + s) / 2, those below with (1 − s) / 2. All else is as in `biased_digits`.
+    A step has the 8 grey levels of a row. Of the digits of 5 and more a share of (1 + s) / 2 is
+    read up, of those below a share of (1 − s) / 2. All else is as in `biased_digits`.
 
     Args:
         strength: Correlation s of direction and class in the training and validation rows.
@@ -130,7 +130,8 @@ def _digits(
         split = np.empty(len(digit), dtype=object)
         for name in SPLITS:
             split[rows[name]] = name
-        second = _second_group(high, np.where(split == "test", test_strength, strength), seed)
+        wanted = {"train": strength, "validation": strength, "test": test_strength}
+        second = _second_group(high, rows, wanted, seed)
         columns = {"digit": digit, "high": high.astype(int), "split": split}
         table = pd.DataFrame({**columns, attribute: np.where(second, *reversed(categories))})
         return Arrays(form(images.reshape(-1, 8, 8) / 16, second), table)
@@ -139,10 +140,18 @@ def _digits(
     return ArrayDataModule(read, target, **{**arguments, **overrides})
 
 
-def _second_group(high: Bools, correlation: Floats, seed: int) -> Bools:
+def _second_group(
+    high: Bools, rows: Mapping[str, Ints], strength: Mapping[str, float], seed: int
+) -> Bools:
+    """Which digits get the second category: in every split as many of each class as s says."""
     random = np.random.default_rng((seed, 5))  # apart from the splits, which have this seed too
-    goes_with_class = random.random(len(high)) < (1 + correlation) / 2
-    return np.equal(goes_with_class, high)
+    second = high.copy()
+    for name, part in rows.items():
+        for of_class in (part[high[part]], part[~high[part]]):
+            against = round(len(of_class) * (1 - strength[name]) / 2)
+            moved = random.permutation(of_class)[:against]
+            second[moved] = ~second[moved]
+    return second
 
 
 def _coloured(grey: Floats, green: Bools) -> Tensor:
