@@ -13,6 +13,7 @@ from fairlightning.data.loader import BatchLoader
 from fairlightning.data.memory import MemoryDataModule
 from fairlightning.data.published import bank, compas, german, kdd_census, law_school
 from fairlightning.data.sampling import Balanced, Sampling, reweighing
+from fairlightning.data.synthetic import Structure, synthetic
 from fairlightning.data.tabular import TabularDataModule
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "MemoryDataModule",
     "PublishedTable",
     "Sampling",
+    "Structure",
     "TabularDataModule",
     "acs",
     "adult",
@@ -40,5 +42,6 @@ __all__ = [
     "kdd_census",
     "law_school",
     "reweighing",
+    "synthetic",
     "utkface",
 ]

@@ -5,6 +5,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
+from published_files import overrides
 
 from fairlightning.cli.build import build_data, build_module, build_trainer, conf_dir
 from fairlightning.cli.front import settled_config
@@ -140,16 +141,16 @@ def test_trainer(composed, name):
 
 
 @each("dataset")
-def test_dataset(composed, name):
+def test_dataset(composed, tmp_path, name):
     # The fixture's own overrides fit `table` alone.
     file = OmegaConf.load(conf_dir() / "dataset" / f"{name}.yaml")
     config = composed()
     if name != "table":
-        config.dataset = file
+        config.dataset = OmegaConf.merge(file, overrides(name, tmp_path / "files"))
     assert set(file) - {"_target_"} <= set(config.dataset)
     data = build_data(config)
     assert isinstance(data.groups, GroupSpec)
-    assert len(data.batch("train").target) > 100
+    assert len(data.batch("train").target) > 20
 
 
 @each("experiment")
