@@ -6,9 +6,11 @@ from fairlightning.callbacks.monitor import FairnessMonitor
 from fairlightning.callbacks.multipliers import MultiplierUpdate
 from fairlightning.callbacks.ramp import LambdaRamp
 from fairlightning.callbacks.rng import ResumeRNG
+from fairlightning.callbacks.sampling import AdaptiveSampling
 from fairlightning.callbacks.settled import SettledCheckpoint, SettledEarlyStopping, settled
 
 __all__ = [
+    "AdaptiveSampling",
     "AdversaryDiagnostics",
     "FairnessMonitor",
     "FeasibleCheckpoint",

@@ -56,7 +56,33 @@ def build_data(config: DictConfig) -> MemoryDataModule:
         config.dataset, seed=config.seed, _convert_="all", **options
     )
     data.setup()
+    _sample(config, data)
     return data
+
+
+def _sample(config: DictConfig, data: MemoryDataModule) -> None:
+    """Weigh or order the training rows as `config.sampling` says.
+
+    Raises:
+        ArgumentError: If a model that takes all rows at once is asked to take them in an order.
+    """
+    sampling = config.get("sampling")
+    if sampling is None:  # a run of an earlier version
+        return
+    if sampling.order:
+        if solved_convexly(config) or get_object(config.model._target_) is BoostedTrees:
+            raise ArgumentError.of(
+                "sampling",
+                found=f"{sampling.order._target_.rsplit('.', 1)[-1]} for a model that takes all "
+                "rows at once",
+                expected="weights, not an order of batches",
+                mend="pass sampling=reweighing or sampling=optimised_reweighing",
+            )
+        data.sampling = instantiate(sampling.order, _convert_="all")(data.groups)
+    if sampling.weights:
+        train = data.batch("train")
+        weigh = instantiate(sampling.weights, _convert_="all")
+        data.weigh(weigh(train.target, train.sensitive, data.groups, weight=train.weight))
 
 
 def solved_convexly(config: DictConfig) -> bool:

@@ -5,7 +5,7 @@ from fairlightning.convex.estimator import FairLinearClassifier
 from fairlightning.convex.limit import LimitLine, limit_line
 from fairlightning.convex.linear import LinearBatch, LinearResult, fit_linear
 from fairlightning.convex.projection import FairProjection
-from fairlightning.convex.reweighing import reweigh
+from fairlightning.convex.reweighing import reweigh, row_weights
 from fairlightning.convex.thresholds import adjusted_thresholds
 
 __all__ = [
@@ -20,4 +20,5 @@ __all__ = [
     "fit_linear",
     "limit_line",
     "reweigh",
+    "row_weights",
 ]

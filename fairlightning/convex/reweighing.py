@@ -117,6 +117,16 @@ def reweigh(
     )
 
 
+def row_weights(
+    target: Tensor,
+    sensitive: Tensor,
+    groups: GroupSpec | Mapping[str, Iterable[object]],
+    **options: Any,
+) -> Tensor:
+    """Weights of `reweigh` alone, `(N,)` float64; the arguments are the same."""
+    return reweigh(target, sensitive, groups, **options).weight
+
+
 def _label_rate(label_rate: float | None, mass: NDArray[Any]) -> float:
     rate = mass[1::2].sum() / max(mass.sum(), 1e-300) if label_rate is None else label_rate
     if not 0 < rate < 1:

@@ -1,7 +1,8 @@
-"""Real handwritten digits with a bias put in: images whose colour goes with the class."""
+"""Real handwritten digits with a bias put in, as images and as sequences."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -9,12 +10,17 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 from sklearn.datasets import load_digits
+from torch import Tensor
 
 from fairlightning.data.arrays import ArrayDataModule, Arrays
-from fairlightning.data.splits import SPLITS, stratified_splits
+from fairlightning.data.splits import SPLITS, Ints, stratified_splits
 from fairlightning.exceptions import DataError, check_choice
 
-COLOURS = ("red", "green")
+Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+
+COLOURS = {"colour": ("red", "green")}
+DIRECTIONS = {"direction": ("down", "up")}
 TARGETS = ("high", "digit")
 
 
@@ -22,16 +28,12 @@ def biased_digits(
     strength: float = 0.8,
     test_strength: float = 0.0,
     target: Literal["high", "digit"] = "high",
-    *,
-    val_fraction: float = 0.2,
-    test_fraction: float = 0.2,
-    seed: int = 0,
-    **overrides: Any,
+    **options: Any,
 ) -> ArrayDataModule:
     """Give 1,797 handwritten digits, 8 × 8, each in red or green ink; the ink is sensitive.
 
-    Digits of 5 and more are written in green with probability (1 + s) / 2, those below with
-    (1 − s) / 2; s is the correlation of ink and class, from −1 to 1. Where it is high a network
+    Of the digits of 5 and more a share of (1 + s) / 2 is written in green, of those below a share
+    of (1 − s) / 2; s is the correlation of ink and class, from −1 to 1. Where it is high a network
     learns to look at the ink. With another s in the test, 0 or one of the opposite sign, that shows
     as lost accuracy and, at any s, as a gap between inks.
 
@@ -39,10 +41,8 @@ def biased_digits(
         strength: Correlation s in the training and validation rows.
         test_strength: Correlation s in the test rows.
         target: `high`, whether the digit is at least 5, or the `digit` itself.
-        val_fraction: Share of the rows for validation.
-        test_fraction: Share of the rows for the test.
-        seed: Seed of the splits, the inks and the order of training rows.
-        **overrides: Further arguments of `ArrayDataModule`, such as `batch_size`.
+        **options: `val_fraction`, `test_fraction` and `seed`, of splits, inks and the order of
+            rows, and further arguments of `ArrayDataModule`, such as `batch_size`.
 
     Returns:
         A data module with images `(N, 3, 8, 8)` in [0, 1], whose columns `digit` and `colour` are
@@ -61,17 +61,67 @@ def biased_digits(
     >>> data.groups.to_dict(), data.batch("train").inputs.shape
     ({'colour': ['red', 'green']}, torch.Size([1079, 3, 8, 8]))
     """
+    return _digits(_coloured, COLOURS, strength, test_strength, target, **options)
+
+
+def digit_rows(
+    strength: float = 0.8,
+    test_strength: float = 0.0,
+    target: Literal["high", "digit"] = "high",
+    **options: Any,
+) -> ArrayDataModule:
+    """Give the digits as sequences of rows, read down or up; the direction is sensitive.
+
+    A step has the 8 grey levels of a row. Of the digits of 5 and more a share of (1 + s) / 2 is
+    read up, of those below a share of (1 − s) / 2. All else is as in `biased_digits`.
+
+    Args:
+        strength: Correlation s of direction and class in the training and validation rows.
+        test_strength: Correlation s in the test rows.
+        target: `high`, whether the digit is at least 5, or the `digit` itself.
+        **options: As in `biased_digits`.
+
+    Returns:
+        A data module with `(N, 8, 8)` features in [0, 1] and lengths `(N,)`.
+
+    Raises:
+        DataError: If a correlation is outside of [−1, 1].
+
+    >>> data = digit_rows()
+    >>> data.setup()
+    >>> values, lengths = data.batch("test").inputs
+    >>> values.shape, lengths.unique(), data.input_sizes
+    (torch.Size([359, 8, 8]), tensor([8]), {'features': 8})
+    """
+    return _digits(_rows, DIRECTIONS, strength, test_strength, target, **options)
+
+
+def _digits(
+    form: Callable[[Floats, Bools], Any],
+    sensitive: Mapping[str, tuple[str, str]],
+    strength: float,
+    test_strength: float,
+    target: str,
+    *,
+    val_fraction: float = 0.2,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+    **overrides: Any,
+) -> ArrayDataModule:
+    """Digits in a form that depends on the group, which goes with the class."""
     check_choice("target", target, TARGETS)
     for name, value in {"strength": strength, "test_strength": test_strength}.items():
         if not -1 <= value <= 1:
             raise DataError.of(
                 name, found=value, expected="a correlation in [-1, 1]", mend=f"pass {name}=0.8"
             )
+    [(attribute, categories)] = sensitive.items()
 
     def read() -> Arrays:
         images, digit = load_digits(return_X_y=True)
+        high = digit >= 5
         rows = stratified_splits(
-            (digit >= 5).astype(np.int64),
+            high.astype(np.int64),
             digit,
             val_fraction=val_fraction,
             test_fraction=test_fraction,
@@ -80,26 +130,38 @@ def biased_digits(
         split = np.empty(len(digit), dtype=object)
         for name in SPLITS:
             split[rows[name]] = name
-        correlation = np.where(split == "test", test_strength, strength)
-        green = _inks(digit >= 5, correlation, seed)
-        columns = {"digit": digit, "high": (digit >= 5).astype(int), "split": split}
-        table = pd.DataFrame({**columns, "colour": np.where(green, "green", "red")})
-        return Arrays(_coloured(images.reshape(-1, 8, 8) / 16, green), table)
+        wanted = {"train": strength, "validation": strength, "test": test_strength}
+        second = _second_group(high, rows, wanted, seed)
+        columns = {"digit": digit, "high": high.astype(int), "split": split}
+        table = pd.DataFrame({**columns, attribute: np.where(second, *reversed(categories))})
+        return Arrays(form(images.reshape(-1, 8, 8) / 16, second), table)
 
-    arguments = {"sensitive": {"colour": COLOURS}, "split": "split", "seed": seed}
+    arguments = {"sensitive": dict(sensitive), "split": "split", "seed": seed}
     return ArrayDataModule(read, target, **{**arguments, **overrides})
 
 
-def _inks(
-    high: npt.NDArray[np.bool_], correlation: npt.NDArray[np.float64], seed: int
-) -> npt.NDArray[np.bool_]:
+def _second_group(
+    high: Bools, rows: Mapping[str, Ints], strength: Mapping[str, float], seed: int
+) -> Bools:
+    """Which digits get the second category: in every split as many of each class as s says."""
     random = np.random.default_rng((seed, 5))  # apart from the splits, which have this seed too
-    goes_with_class = random.random(len(high)) < (1 + correlation) / 2
-    return np.equal(goes_with_class, high)
+    second = high.copy()
+    for name, part in rows.items():
+        for of_class in (part[high[part]], part[~high[part]]):
+            against = round(len(of_class) * (1 - strength[name]) / 2)
+            moved = random.permutation(of_class)[:against]
+            second[moved] = ~second[moved]
+    return second
 
 
-def _coloured(grey: npt.NDArray[np.float64], green: npt.NDArray[np.bool_]) -> torch.Tensor:
+def _coloured(grey: Floats, green: Bools) -> Tensor:
     """`(N, height, width)` in [0, 1] → `(N, 3, height, width)` with one of red and green."""
     images = np.zeros((len(grey), 3, *grey.shape[1:]), dtype=np.float32)
     images[np.arange(len(grey)), green.astype(int)] = grey
     return torch.from_numpy(images)
+
+
+def _rows(grey: Floats, up: Bools) -> tuple[Tensor, Tensor]:
+    """`(N, height, width)` → steps from top to bottom or back, and their number."""
+    values = np.where(up[:, None, None], grey[:, ::-1], grey).astype(np.float32)
+    return torch.from_numpy(values), torch.full((len(values),), values.shape[1])

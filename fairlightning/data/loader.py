@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from math import ceil
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from fairlightning.data.batch import Batch
+from fairlightning.data.sampling import Sampling
 from fairlightning.exceptions import DataError
 
 
@@ -38,6 +40,7 @@ class BatchLoader:
         shuffle: Draw a new order every epoch.
         drop_last: Leave out the rows that do not fill a global batch.
         seed: Seed of the order, at least 0.
+        sampling: Which rows a shuffled epoch is made of; each of them once if None.
 
     Raises:
         DataError: If there are no rows, fewer rows than ranks, or `batch_size` or `seed` is out of
@@ -61,6 +64,7 @@ class BatchLoader:
         shuffle: bool = False,
         drop_last: bool = False,
         seed: int = 0,
+        sampling: Sampling | None = None,
     ) -> None:
         check_at_least("batch_size", batch_size, 1)
         check_at_least("seed", seed, 0)
@@ -69,6 +73,7 @@ class BatchLoader:
         self.shuffle = shuffle
         self.drop_last = drop_last
         self.seed = seed
+        self.sampling = sampling
         self._epoch = 0
         self._position = 0
         # Whether the next iteration is that of `_epoch` from `_position` on, or of a new epoch.
@@ -86,11 +91,12 @@ class BatchLoader:
         if not self._pending or epoch != self._epoch:
             self._epoch, self._position, self._pending = epoch, 0, True
 
-    def state_dict(self) -> dict[str, int]:
-        """Epoch and number of its batches handed out, with what they depend on, as plain ints."""
-        return {"epoch": self._epoch, "position": self._position, **self._layout()}
+    def state_dict(self) -> dict[str, Any]:
+        """Epoch and number of its batches handed out, with what they depend on, as plain values."""
+        state: dict[str, Any] = {"epoch": self._epoch, "position": self._position, **self._layout()}
+        return state if self.sampling is None else {**state, "sampling": self.sampling.state_dict()}
 
-    def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on from a state: with the next batch, or after a finished epoch with the next one."""
         layout = self._layout()
         changed = {name: now for name, now in layout.items() if state_dict[name] != now}
@@ -103,6 +109,8 @@ class BatchLoader:
                 expected=f"{changed}, as the loader has it now",
                 mend="resume with the earlier values, or from a checkpoint at an epoch's end",
             )
+        if self.sampling is not None and "sampling" in state_dict:
+            self.sampling.load_state_dict(state_dict["sampling"])
         self._epoch = state_dict["epoch"]
         self._position = layout["length"] if finished else state_dict["position"]
         self._pending = True
@@ -118,6 +126,8 @@ class BatchLoader:
         if not self._pending or self._position >= steps:
             self._epoch, self._position = self._epoch + 1, 0
         self._pending = False
+        if self.sampling is not None:
+            self.sampling.begin(self._epoch)
         order = self._order()
         chunks = steps * world
         for step in range(self._position, steps):
@@ -158,6 +168,8 @@ class BatchLoader:
         # Mixed, not added: seed 0 in epoch 1 must not repeat seed 1 in epoch 0.
         (mixed,) = np.random.SeedSequence((self.seed, self._epoch)).generate_state(1, np.uint64)
         generator = torch.Generator().manual_seed(int(mixed))
+        if self.sampling is not None:
+            return self.sampling.order(self.data, generator)
         index = self.data.index
         return torch.randperm(len(index), generator=generator).to(index.device)
 

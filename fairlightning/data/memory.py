@@ -8,14 +8,17 @@ from typing import Any
 import pandas as pd
 import torch
 from lightning import LightningDataModule
+from torch import Tensor
 
 from fairlightning.data.batch import Batch
 from fairlightning.data.loader import BatchLoader, check_at_least
 from fairlightning.data.prepare import Prepared
+from fairlightning.data.sampling import Sampling
 from fairlightning.data.splits import SPLITS
 from fairlightning.data.summary import describe, report
 from fairlightning.exceptions import SetupError, check_choice
 from fairlightning.functional.columns import Columns
+from fairlightning.functional.rows import check_weight
 from fairlightning.functional.tasks import Task
 from fairlightning.groups import GroupSpec
 
@@ -29,6 +32,9 @@ class MemoryDataModule(LightningDataModule):
         every_row: Training epochs have every row exactly once, in order and in batches of
             `eval_batch_size`, for what sums over the whole epoch.
         seed: Seed of the splits and of the order of training rows.
+
+    Attributes:
+        sampling: Which rows training epochs are made of; each of them once if None.
 
     Raises:
         DataError: If a number is out of range.
@@ -45,6 +51,7 @@ class MemoryDataModule(LightningDataModule):
         self.eval_batch_size = eval_batch_size
         self.every_row = every_row
         self.seed = seed
+        self.sampling: Sampling | None = None
         self._prepared: Prepared | None = None
 
     @abstractmethod
@@ -99,6 +106,16 @@ class MemoryDataModule(LightningDataModule):
         """All rows of a split: train, validation or test."""
         return self.prepared.batches[check_choice("split", split, SPLITS)]
 
+    def weigh(self, weight: Tensor) -> None:
+        """Give the training rows weights; validation and test keep theirs.
+
+        Args:
+            weight: `(N,)` weights ≥ 0 of the training rows.
+        """
+        batches = self.prepared.batches
+        weight = check_weight(weight, len(batches["train"].index)).float()
+        batches["train"] = batches["train"]._replace(weight=weight)
+
     def frame(self, split: str) -> pd.DataFrame:
         """Source rows of a split; the index is the row number, as in `Batch.index`."""
         return self.prepared.labelled.frame.iloc[self.batch(split).index.numpy()]
@@ -136,6 +153,7 @@ class MemoryDataModule(LightningDataModule):
             shuffle=not getattr(self.trainer, "overfit_batches", 0),
             drop_last=True,
             seed=self.seed,
+            sampling=self.sampling,
         )
 
     def val_dataloader(self) -> BatchLoader:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from zipfile import BadZipFile
@@ -14,16 +14,22 @@ from fairlightning.exceptions import DataError
 FORMATS = (".csv", ".csv.gz", ".csv.zip", ".zip", ".parquet")
 
 
-def read_table(source: str | Path | pd.DataFrame) -> pd.DataFrame:
+Source = str | Path | pd.DataFrame | Callable[[], pd.DataFrame]
+
+
+def read_table(source: Source) -> pd.DataFrame:
     """Read a table; its index becomes the row number, counted from 0.
 
     Args:
-        source: A table in memory, or a `.csv`, `.csv.gz`, `.csv.zip` or `.parquet` file.
+        source: A table in memory, a `.csv`, `.csv.gz`, `.csv.zip` or `.parquet` file, or a function
+            that gives a table.
 
     Raises:
         DataError: If the file does not exist, cannot be read or has another format, or the table
             has no rows or a column name twice.
     """
+    if callable(source):
+        source = source()
     frame = source if isinstance(source, pd.DataFrame) else _read_file(Path(source))
     frame = frame.rename(columns=str).reset_index(drop=True)
     if frame.empty:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -14,7 +13,7 @@ from fairlightning.data.memory import MemoryDataModule
 from fairlightning.data.prepare import Prepared, prepare
 from fairlightning.data.roles import Roles, column_list
 from fairlightning.data.splits import check_fractions
-from fairlightning.data.table import read_table
+from fairlightning.data.table import Source, read_table
 from fairlightning.exceptions import check_choice
 from fairlightning.functional.columns import Columns
 from fairlightning.functional.tasks import TASKS, TaskKind
@@ -32,7 +31,8 @@ class TabularDataModule(MemoryDataModule):
     missing or is no listed category are kept, with code `-1`.
 
     Args:
-        source: A table, or the path of a `.csv`, `.csv.gz`, `.csv.zip` or `.parquet` file.
+        source: A table, the path of a `.csv`, `.csv.gz`, `.csv.zip` or `.parquet` file, or a
+            function that gives a table.
         target: Column of the target.
         sensitive: Columns of the sensitive attributes. A mapping also gives the categories of each
             and their order; without it they are all values in the table, sorted.
@@ -71,7 +71,7 @@ class TabularDataModule(MemoryDataModule):
 
     def __init__(
         self,
-        source: str | Path | pd.DataFrame,
+        source: Source,
         target: str,
         sensitive: Sequence[str] | Mapping[str, Sequence[object]],
         *,

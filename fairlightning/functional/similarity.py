@@ -43,13 +43,13 @@ def comparable(inputs: Any) -> Features:
     if isinstance(inputs, Tensor):
         numeric = inputs.detach().flatten(1)
         codes = torch.zeros(len(numeric), 0, dtype=torch.long, device=numeric.device)
-    elif isinstance(inputs, tuple | list) and [type(part) for part in inputs] == [Tensor, Tensor]:
+    elif isinstance(inputs, tuple | list) and [getattr(x, "ndim", 0) for x in inputs] == [2, 2]:
         numeric, codes = inputs[0].detach(), inputs[1]
     else:
         raise ArgumentError.of(
             "inputs",
             found=f"of type {type(inputs).__name__}",
-            expected="(numeric, categorical), or one tensor with a row for each",
+            expected="(numeric, categorical) of a table, or one tensor with a row for each",
             mend="pass features=..., which makes such of your inputs",
         )
     numeric = numeric if numeric.is_floating_point() else numeric.float()

@@ -13,11 +13,11 @@ def table(tmp_path):
 
 @pytest.fixture
 def composed(tmp_path, table):
-    """Compose the configuration of a short run on the small table."""
+    """Compose the configuration of a short run, on the small table or another data set."""
 
-    def make(*overrides, command="train"):
+    def make(*overrides, command="train", dataset=None):
         fixed = [
-            *small_table(table),
+            *([f"dataset={dataset}", "dataset.batch_size=540"] if dataset else small_table(table)),
             "trainer.max_epochs=3",
             "trainer.accelerator=cpu",
             "trainer.enable_progress_bar=false",

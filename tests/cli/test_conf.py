@@ -10,6 +10,7 @@ from helpers import small_table, write_table
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
+from published_files import overrides
 
 from fairlightning.boosting import check_objectives
 from fairlightning.callbacks import MultiplierUpdate
@@ -35,6 +36,14 @@ BEYOND_TREES = {
 }
 
 
+# Models for other inputs than tables, and the data sets that they are tested on.
+NO_TABLES = {"cnn": "biased_digits", "rnn": "digit_rows", "transformer": "digit_rows"}
+
+# They recode columns, or compare rows that are numbers, as pixels are.
+FOR_TABLES = {"counterfactual"}
+NOT_FOR_SEQUENCES = {"sensitive_gradient", "similarity"}
+
+
 def each(group):
     return pytest.mark.parametrize("name", FILES[group])
 
@@ -50,6 +59,7 @@ def test_every_group_is_tested_here():
         "method",
         "model",
         "optimizer",
+        "sampling",
         "schedule",
         "trainer",
     }
@@ -93,8 +103,17 @@ def losses(module, data):
 def test_every_method_trains_every_model(base, model, method):
     pair = deepcopy(base)
     pair.model, pair.method = part("model", model), part("method", method)
-    pair.dataset.include_sensitive = method == "counterfactual"
+    if model in NO_TABLES:
+        pair.dataset = part("dataset", NO_TABLES[model])
+        pair.method.strength, pair.trainer.max_epochs = 0.1, 8
+    else:
+        pair.dataset.include_sensitive = method == "counterfactual"
     data = build_data(pair)
+    sequences = model in ("rnn", "transformer") and method in NOT_FOR_SEQUENCES
+    if sequences or (model in NO_TABLES and method in FOR_TABLES):
+        with pytest.raises(ArgumentError, match=r"expected .*a table"):
+            build_trainer(pair).fit(build_module(pair, data), datamodule=data)
+        return
     if "convex" in pair.method and not pair.method.objectives and model != "linear":
         with pytest.raises(ArgumentError, match="pass model=linear"):
             build_module(pair, data)
@@ -118,6 +137,26 @@ def test_every_method_trains_every_model(base, model, method):
     trainer.fit(module, datamodule=data)
     after = losses(module, data)
     assert all(new < old for old, new in zip(before, after, strict=True))
+
+
+def test_a_model_for_other_inputs_is_refused(composed):
+    config = composed("model=cnn")
+    with pytest.raises(ArgumentError, match=r"found CNN for tables.*pass model=mlp"):
+        train(config)
+    config = composed("model=ensemble", dataset="biased_digits")
+    with pytest.raises(ArgumentError, match=r"found MLP for images.*pass model=cnn"):
+        train(config)
+
+
+@each("sampling")
+def test_every_sampling_trains(composed, name):
+    config = composed(f"sampling={name}", "method=erm", "logger=none", "trainer.max_epochs=2")
+    records = train(config)
+    assert all(r.value is not None for r in records if r.metric == "accuracy")
+    config = composed(f"sampling={name}", "model=boosted_trees", "method=parity", "logger=none")
+    if config.sampling.order:
+        with pytest.raises(ArgumentError, match="pass sampling=reweighing"):
+            train(config)
 
 
 @each("schedule")
@@ -176,16 +215,16 @@ def test_trainer(composed, name):
 
 
 @each("dataset")
-def test_dataset(composed, name):
+def test_dataset(composed, tmp_path, name):
     # The fixture's own overrides fit `table` alone.
     file = OmegaConf.load(conf_dir() / "dataset" / f"{name}.yaml")
     config = composed()
     if name != "table":
-        config.dataset = file
+        config.dataset = OmegaConf.merge(file, overrides(name, tmp_path / "files"))
     assert set(file) - {"_target_"} <= set(config.dataset)
     data = build_data(config)
     assert isinstance(data.groups, GroupSpec)
-    assert len(data.batch("train").target) > 100
+    assert len(data.batch("train").target) > 20
 
 
 @each("experiment")
