@@ -12,6 +12,8 @@ from fairlightning.verification.files import (
 )
 from fairlightning.verification.front_file import Criterion, Front, FrontLimit, FrontPoint
 from fairlightning.verification.front_json import read_front, write_front
+from fairlightning.verification.results import Verification
+from fairlightning.verification.results_json import read_verification, write_verification
 
 __all__ = [
     "PREDICTION_COLUMNS",
@@ -21,13 +23,16 @@ __all__ = [
     "Front",
     "FrontLimit",
     "FrontPoint",
+    "Verification",
     "compare",
     "evaluate",
     "read_decision",
     "read_front",
     "read_metrics",
     "read_predictions",
+    "read_verification",
     "write_front",
     "write_metrics",
     "write_predictions",
+    "write_verification",
 ]
