@@ -1,0 +1,261 @@
+"""A report as data: sections of text, tables and pictures, each beside the files that it is from.
+
+One document is written as a page (`report.pages.report_page`), as Markdown (`report.markdown`) and
+as JSON (`report.plain`), so that the three cannot say different things.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+State = Literal["good", "note", "bad", "open"]
+"""What a word of a verdict means: met, met with a note, not met, not enough evidence."""
+
+
+class Source(NamedTuple):
+    """A file that something was read or computed from.
+
+    Attributes:
+        path: Path relative to the report, with `/` between its parts.
+        what: What of the file, such as `"stage test"`; empty for all of it.
+    """
+
+    path: str
+    what: str = ""
+
+
+class Number(NamedTuple):
+    """A figure, of which tables show a few digits and `report.json` all.
+
+    Attributes:
+        value: The figure; None where it is not estimable.
+        low: Lower end of its interval; None without an interval.
+        high: Upper end of its interval; None without an interval.
+        support: Rows that it is over; None where that says nothing.
+        digits: Digits after the point that are shown.
+        sign: Whether a sign is shown, as of a change.
+        unit: What is written behind it, such as `" %"`.
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    support: int | None = None
+    digits: int = 3
+    sign: bool = False
+    unit: str = ""
+
+
+class Status(NamedTuple):
+    """A word of a verdict.
+
+    Attributes:
+        word: The word itself, such as `"not enough evidence"`.
+        state: What it means, which gives it its mark and colour.
+    """
+
+    word: str
+    state: State
+
+
+Cell = str | Number | Status
+
+
+class Column(NamedTuple):
+    """A column of a table.
+
+    Attributes:
+        key: Its name in `report.json`, unique within the table.
+        title: Its name for people.
+    """
+
+    key: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph.
+
+    Attributes:
+        text: Plain text.
+        kind: `"plain"`; `"note"`, which stands back; or `"heading"`, above what belongs together.
+    """
+
+    text: str
+    kind: Literal["plain", "note", "heading"] = "plain"
+
+
+@dataclass(frozen=True)
+class Bullets:
+    """A list of sentences."""
+
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Code:
+    """Lines to copy as they are."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Attributes:
+        id: Its name in links, unique within the document.
+        caption: What is seen.
+        columns: At least one column.
+        rows: Rows, with a cell for each column.
+        sources: Files that its figures are from.
+        note: What has to be known to read it.
+    """
+
+    id: str
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    sources: tuple[Source, ...]
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        assert all(len(row) == len(self.columns) for row in self.rows), self.id
+        assert len({column.key for column in self.columns}) == len(self.columns), self.id
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture.
+
+    Attributes:
+        id: Its name in links and of its file, unique within the document.
+        caption: What is seen.
+        alternative: The same in words, for those who do not see it.
+        svg: The picture, a whole SVG file.
+        sources: Files that its figures are from.
+    """
+
+    id: str
+    caption: str
+    alternative: str
+    svg: str
+    sources: tuple[Source, ...]
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Something that belongs in a report and is not there.
+
+    Attributes:
+        what: What is missing, and what therefore is not known.
+        mend: How to get it.
+    """
+
+    what: str
+    mend: str
+
+
+Block = Text | Bullets | Code | Table | Picture | Missing
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section.
+
+    Attributes:
+        id: Its name in links, unique within the document.
+        title: What it is about.
+        blocks: What stands in it, in order.
+        appendix: Whether it comes after the main text.
+    """
+
+    id: str
+    title: str
+    blocks: tuple[Block, ...]
+    appendix: bool = False
+
+
+class File(NamedTuple):
+    """A file that the document is made from.
+
+    Attributes:
+        path: Path relative to the report.
+        size: Bytes.
+        sha256: Fingerprint, as `sha256sum` prints it.
+    """
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Document:
+    """A whole report.
+
+    Attributes:
+        title: What was verified.
+        subtitle: When and how.
+        verdict: The overall verdict.
+        headline: The verdict in a sentence.
+        sections: Main text first, appendices last.
+        files: Every file that a source names.
+        version: Version of this package.
+    """
+
+    title: str
+    subtitle: str
+    verdict: Status
+    headline: str
+    sections: tuple[Section, ...]
+    files: tuple[File, ...]
+    version: str
+
+    def blocks(self) -> Iterator[Block]:
+        """All blocks, in order."""
+        return (block for section in self.sections for block in section.blocks)
+
+    @property
+    def pictures(self) -> list[Picture]:
+        """All pictures, in order."""
+        return [block for block in self.blocks() if isinstance(block, Picture)]
+
+    @property
+    def missing(self) -> list[Missing]:
+        """All that is missing."""
+        return [block for block in self.blocks() if isinstance(block, Missing)]
+
+
+ABSENT = "–"
+
+
+def number_text(number: Number) -> str:
+    """Write a figure without its interval.
+
+    >>> number_text(Number(0.8512)), number_text(Number(-1.234, digits=1, sign=True, unit=" pp"))
+    ('0.851', '−1.2 pp')
+    >>> number_text(Number(None)), number_text(Number(45222, digits=0))
+    ('–', '45,222')
+    """
+    if number.value is None:
+        return ABSENT
+    text = f"{abs(number.value):,.{number.digits}f}"
+    zero = not text.strip("0.,")
+    sign = "" if zero else "−" if number.value < 0 else "+" if number.sign else ""
+    return sign + text + number.unit
+
+
+def interval_text(number: Number) -> str:
+    """Write the interval of a figure; empty without one.
+
+    >>> interval_text(Number(0.05, 0.0312, 0.0749)), interval_text(Number(0.5, low=0.4))
+    ('0.031 to 0.075', '0.400 to –')
+    """
+    if number.value is None or (number.low is None and number.high is None):
+        return ""
+    ends = (number_text(number._replace(value=end, unit="")) for end in (number.low, number.high))
+    return " to ".join(ends) + number.unit
