@@ -6,7 +6,7 @@ as JSON (`report.plain`), so that the three cannot say different things.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -33,6 +33,7 @@ class Number(NamedTuple):
         value: The figure; None where it is not estimable.
         low: Lower end of its interval; None without an interval.
         high: Upper end of its interval; None without an interval.
+        deviation: Its standard deviation from seed to seed; None where that is not known.
         support: Rows that it is over; None where that says nothing.
         digits: Digits after the point that are shown.
         sign: Whether a sign is shown, as of a change.
@@ -42,6 +43,7 @@ class Number(NamedTuple):
     value: float | None
     low: float | None = None
     high: float | None = None
+    deviation: float | None = None
     support: int | None = None
     digits: int = 3
     sign: bool = False
@@ -81,18 +83,26 @@ class Text:
 
     Attributes:
         text: Plain text.
-        kind: `"plain"`; `"note"`, which stands back; or `"heading"`, above what belongs together.
+        kind: `"plain"`, or `"heading"`, above what belongs together.
+        sources: Files that its figures are from.
     """
 
     text: str
-    kind: Literal["plain", "note", "heading"] = "plain"
+    kind: Literal["plain", "heading"] = "plain"
+    sources: tuple[Source, ...] = ()
 
 
 @dataclass(frozen=True)
 class Bullets:
-    """A list of sentences."""
+    """A list of sentences.
+
+    Attributes:
+        items: The sentences.
+        sources: Files that their figures are from.
+    """
 
     items: tuple[str, ...]
+    sources: tuple[Source, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,6 +131,20 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     sources: tuple[Source, ...]
     note: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        caption: str,
+        columns: Mapping[str, str],
+        rows: Iterable[Sequence[Cell]],
+        sources: Iterable[Source],
+        note: str = "",
+    ) -> Table:
+        """A table of which `columns` gives the title for each key, from the left."""
+        heads = tuple(Column(key, title) for key, title in columns.items())
+        return cls(name, caption, heads, tuple(map(tuple, rows)), tuple(sources), note)
 
     def __post_init__(self) -> None:
         assert all(len(row) == len(self.columns) for row in self.rows), self.id
@@ -184,13 +208,13 @@ class File(NamedTuple):
 
     Attributes:
         path: Path relative to the report.
-        size: Bytes.
-        sha256: Fingerprint, as `sha256sum` prints it.
+        size: Bytes; None where the file is not there.
+        sha256: Fingerprint, as `sha256sum` prints it; None where the file is not there.
     """
 
     path: str
-    size: int
-    sha256: str
+    size: int | None
+    sha256: str | None
 
 
 @dataclass(frozen=True)
@@ -234,9 +258,11 @@ ABSENT = "–"
 
 
 def number_text(number: Number) -> str:
-    """Write a figure without its interval.
+    """Write a figure and its deviation, without its interval.
 
-    >>> number_text(Number(0.8512)), number_text(Number(-1.234, digits=1, sign=True, unit=" pp"))
+    >>> number_text(Number(0.8512)), number_text(Number(0.8512, deviation=0.0041))
+    ('0.851', '0.851 ± 0.004')
+    >>> number_text(Number(-1.234, digits=1, sign=True, unit=" pp"))
     ('0.851', '−1.2 pp')
     >>> number_text(Number(None)), number_text(Number(45222, digits=0))
     ('–', '45,222')
@@ -246,7 +272,8 @@ def number_text(number: Number) -> str:
     text = f"{abs(number.value):,.{number.digits}f}"
     zero = not text.strip("0.,")
     sign = "" if zero else "−" if number.value < 0 else "+" if number.sign else ""
-    return sign + text + number.unit
+    spread = "" if number.deviation is None else f" ± {number.deviation:.{number.digits}f}"
+    return sign + text + spread + number.unit
 
 
 def interval_text(number: Number) -> str:
@@ -257,5 +284,6 @@ def interval_text(number: Number) -> str:
     """
     if number.value is None or (number.low is None and number.high is None):
         return ""
-    ends = (number_text(number._replace(value=end, unit="")) for end in (number.low, number.high))
+    alone = number._replace(unit="", deviation=None)
+    ends = (number_text(alone._replace(value=end)) for end in (number.low, number.high))
     return " to ".join(ends) + number.unit

@@ -76,19 +76,24 @@ def table_text(table: Table) -> str:
 def _block(block: Block) -> str:
     if isinstance(block, Text):
         text = escaped(block.text)
-        return {"plain": text, "note": f"*{text}*", "heading": f"### {text}"}[block.kind]
+        return f"### {text}" if block.kind == "heading" else _beside(text, block.sources)
     if isinstance(block, Bullets):
-        return "\n".join(f"- {escaped(item)}" for item in block.items)
+        items = "\n".join(f"- {escaped(item)}" for item in block.items)
+        return "\n\n".join(filter(None, (items, _sources(block.sources))))
     if isinstance(block, Code):
         return f"```text\n{block.text}\n```"
     if isinstance(block, Missing):
         return f"> **Missing.** {escaped(block.what)} To add it: {escaped(block.mend)}"
     if isinstance(block, Picture):
         picture = f"![{escaped(block.alternative)}]({PICTURES}/{block.id}.svg)"
-        return f"{picture}\n\n*{escaped(block.caption)}* {_sources(block.sources)}"
+        return f"{picture}\n\n" + _beside(f"*{escaped(block.caption)}*", block.sources)
     note = f"{escaped(block.note)} " if block.note else ""
     caption = f"**{escaped(block.caption)}**"
     return f"{caption}\n\n{table_text(block)}\n\n{note}{_sources(block.sources)}".rstrip()
+
+
+def _beside(text: str, sources: tuple[Source, ...]) -> str:
+    return f"{text} {_sources(sources)}".rstrip()
 
 
 def _cell(cell: Cell) -> str:

@@ -28,6 +28,8 @@ SCHEMA_PATH = Path(__file__).parent / "report.schema.json"
 VERSION = 1
 """Version of `report.json`; raised when it changes its form."""
 
+_NUMBER = ("value", "low", "high", "deviation", "support")
+
 PICTURES = "report_pictures"
 """Folder, beside the report, of its pictures as files."""
 
@@ -93,9 +95,14 @@ def check_report(content: object) -> None:
 
 def _block(block: Block) -> dict[str, Any]:
     if isinstance(block, Text):
-        return {"type": "text", "kind": block.kind, "text": block.text}
+        return {
+            "type": "text",
+            "kind": block.kind,
+            "text": block.text,
+            "sources": _sources(block.sources),
+        }
     if isinstance(block, Bullets):
-        return {"type": "list", "items": list(block.items)}
+        return {"type": "list", "items": list(block.items), "sources": _sources(block.sources)}
     if isinstance(block, Code):
         return {"type": "code", "text": block.text}
     if isinstance(block, Missing):
@@ -127,7 +134,7 @@ def _table(table: Table) -> dict[str, Any]:
 
 def _cell(cell: Cell) -> str | dict[str, Any]:
     if isinstance(cell, Number):
-        return {name: getattr(cell, name) for name in ("value", "low", "high", "support")}
+        return {name: getattr(cell, name) for name in _NUMBER}
     return cell._asdict() if isinstance(cell, Status) else cell
 
 

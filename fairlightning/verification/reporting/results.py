@@ -1,0 +1,334 @@
+"""Sections on what the intervention changed: tables and pictures of baseline and intervention."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+from matplotlib.figure import Figure
+
+from fairlightning.functional.criteria import CRITERIA
+from fairlightning.functional.score_figures import reliability
+from fairlightning.functional.score_histogram import ScoreTable
+from fairlightning.groups import GroupSpec, as_labels
+from fairlightning.metrics import SMALL_SUPPORT, Record, readable
+from fairlightning.report.document import (
+    Block,
+    Cell,
+    Missing,
+    Number,
+    Picture,
+    Section,
+    Source,
+    Status,
+    Table,
+    Text,
+)
+from fairlightning.report.figures import (
+    calibration_figure,
+    gaps_figure,
+    intersections_figure,
+    rates_figure,
+    svg,
+)
+from fairlightning.verification.files import read_predictions
+from fairlightning.verification.reporting.material import VERIFICATION, Material, RunFiles
+from fairlightning.verification.results import ComparisonRow, GroupRow
+
+STAGE = "test"
+MAIN_OVERALL = ("accuracy", "f1", "auroc")
+MAIN_GAPS = ("demographic_parity_difference", "equal_opportunity_difference")
+"""Figures of the main table, beside those of the criterion itself; an appendix has all."""
+
+_BETTER = {
+    True: Status("better", "good"),
+    False: Status("worse", "bad"),
+    None: Status("no clear change", "open"),
+}
+
+
+def comparison(material: Material) -> Section:
+    """Baseline and intervention in the main text: the common figures, gaps and rates."""
+    found = material.found
+    gaps = {*MAIN_GAPS, f"{found.criterion}_difference"}
+    rows = [r for r in found.comparison if r.attribute is None and r.metric in MAIN_OVERALL]
+    rows += [r for r in found.comparison if r.attribute in found.attributes and r.metric in gaps]
+    blocks: list[Block] = [comparison_table(material, "comparison", rows, "The common measures")]
+    blocks += _gap_pictures(material)
+    blocks += [_rates_picture(material, attribute) for attribute in found.attributes]
+    return Section("comparison", "Baseline and intervention", tuple(blocks))
+
+
+def all_figures(material: Material) -> Section:
+    """Every figure of both, and those of each seed, for an appendix."""
+    found = material.found
+    rows = sorted(found.comparison, key=lambda row: row.attribute or "")
+    everything = comparison_table(material, "comparison-all", rows, "Every measure")
+    return Section(
+        "figures-all", "All measures", (everything, _seeds_table(material)), appendix=True
+    )
+
+
+def groups(material: Material) -> Section:
+    """Every group and intersection, for an appendix."""
+    blocks: list[Block] = [groups_table(material)]
+    blocks += _heat_maps(material)
+    return Section("groups-all", "Groups and intersections", tuple(blocks), appendix=True)
+
+
+def calibration(material: Material) -> Section:
+    """Calibration of both models by group, for an appendix."""
+    blocks: list[Block] = [
+        _calibration(material, run, role, attribute)
+        for attribute in material.found.attributes
+        for role, run in (
+            ("baseline", material.baseline),
+            ("intervention", material.intervention),
+        )
+    ]
+    return Section("calibration-all", "Calibration by group", tuple(blocks), appendix=True)
+
+
+def metric_sources(material: Material) -> tuple[Source, ...]:
+    """`metrics.json` of both models of every seed."""
+    runs = [run for run in material.found.runs if run.role in ("baseline", "intervention")]
+    return tuple(Source(f"{run.folder}/metrics.json") for run in runs)
+
+
+def picture(
+    name: str, figure: Figure, caption: str, alternative: str, sources: Iterable[Source]
+) -> Picture:
+    """A figure as a block."""
+    return Picture(name, caption, alternative, svg(figure), tuple(sources))
+
+
+def comparison_table(
+    material: Material, name: str, rows: Sequence[ComparisonRow], caption: str
+) -> Table:
+    """Measures of baseline and intervention with their change."""
+    cells: list[tuple[Cell, ...]] = [
+        (
+            readable(row.metric),
+            row.attribute or "all rows",
+            Number(row.baseline.mean, deviation=row.baseline.deviation),
+            Number(row.intervention.mean, deviation=row.intervention.deviation),
+            Number(row.change.value, row.change.low, row.change.high, sign=True),
+            Number(
+                None if row.relative is None else 100 * row.relative,
+                digits=0,
+                sign=True,
+                unit=" %",
+            ),
+            _BETTER[row.better],
+            Number(row.support, digits=0),
+        )
+        for row in rows
+    ]
+    seeds = ", ".join(map(str, material.found.seeds))
+    return Table.of(
+        name,
+        f"{caption}, {STAGE} rows, mean ± deviation over seeds {seeds}",
+        {
+            "metric": "Measure",
+            "of": "Of",
+            "baseline": "Baseline",
+            "intervention": "Intervention",
+            "change": "Change, with interval",
+            "relative": "Relative",
+            "better": "",
+            "rows": "Rows",
+        },
+        cells,
+        (Source(VERIFICATION, "comparison"), *metric_sources(material)),
+        "Rows: of a difference or ratio, those of the smallest group. A dash is not estimable.",
+    )
+
+
+def _seeds_table(material: Material) -> Table:
+    found = material.found
+    columns = {"metric": "Measure", "of": "Of"}
+    for seed in found.seeds:
+        for role in ("baseline", "intervention"):
+            columns[f"{role}_{seed}"] = f"{role.capitalize()}, seed {seed}"
+    rows: list[tuple[Cell, ...]] = []
+    gaps = {*MAIN_GAPS, f"{found.criterion}_difference"}
+    for row in found.comparison:
+        if row.metric in (MAIN_OVERALL if row.attribute is None else gaps):
+            pairs = zip(row.baseline.values, row.intervention.values, strict=True)
+            values = (Number(value) for pair in pairs for value in pair)
+            rows.append((readable(row.metric), row.attribute or "all rows", *values))
+    return Table.of(
+        "seeds",
+        f"The common measures of each training, {STAGE} rows",
+        columns,
+        rows,
+        (Source(VERIFICATION, "comparison"), *metric_sources(material)),
+    )
+
+
+def _shown_seed(material: Material) -> str:
+    return f"Seed {material.seed}, {STAGE} rows."
+
+
+def _pair_sources(material: Material) -> tuple[Source, Source]:
+    return (
+        material.baseline.source("metrics.json"),
+        material.intervention.source("metrics.json"),
+    )
+
+
+def _no_records(material: Material, what: str) -> Missing | None:
+    lacking = [
+        run.folder for run in (material.baseline, material.intervention) if run.records is None
+    ]
+    if not lacking:
+        return None
+    return Missing(
+        f"{what}: there is no metrics.json in {' and '.join(lacking)}.",
+        "put the runs of the verification back in their place and write the report again.",
+    )
+
+
+def _gap_pictures(material: Material) -> Iterator[Block]:
+    missing = _no_records(material, "The picture of gaps")
+    if missing:
+        yield missing
+        return
+    found = material.found
+    gaps = {*MAIN_GAPS, "equalized_odds_difference", f"{found.criterion}_difference"}
+    wanted = {*found.attributes, " & ".join(found.attributes)}
+
+    def kept(records: Iterable[Record] | None) -> list[Record]:
+        of = [r for r in records or () if r.attribute in wanted and r.metric in gaps]
+        return [r for r in of if r.group is None]
+
+    figure = gaps_figure(
+        kept(material.intervention.records), STAGE, baseline=kept(material.baseline.records)
+    )
+    yield picture(
+        "gaps",
+        figure,
+        f"Differences between groups before and after. {_shown_seed(material)}",
+        "Differences between groups with intervals, baseline above intervention; the numbers are "
+        "in the table of all measures.",
+        _pair_sources(material),
+    )
+
+
+def _rates_picture(material: Material, attribute: str) -> Block:
+    missing = _no_records(material, f"The picture of groups of {attribute}")
+    if missing:
+        return missing
+    criterion = CRITERIA.get(material.found.criterion)
+    rates = tuple(dict.fromkeys([*(criterion.rates if criterion else ()), "accuracy"]))
+    known = {r.metric for r in material.intervention.records or () if r.attribute == attribute}
+    figure = rates_figure(
+        material.intervention.records or [],
+        STAGE,
+        attribute,
+        [rate for rate in rates if rate in known] or None,
+        baseline=material.baseline.records,
+    )
+    return picture(
+        f"rates-{_identifier(attribute)}",
+        figure,
+        f"Groups of {attribute} before and after. {_shown_seed(material)}",
+        f"Rates of each group of {attribute} with intervals, baseline above intervention; the "
+        "numbers are in the table of groups.",
+        _pair_sources(material),
+    )
+
+
+def groups_table(material: Material) -> Table:
+    """Every group and intersection, whatever its support."""
+    rows = sorted(material.found.groups, key=lambda row: (row.attribute.count("&"), row.attribute))
+    return Table.of(
+        "groups",
+        f"Every group and intersection, {STAGE} rows, mean ± deviation over seeds",
+        {
+            "group": "Group",
+            "rate": "Rate",
+            "baseline": "Baseline",
+            "intervention": "Intervention",
+            "harm": "Farther from all rows by",
+            "accuracy_change": "Change of accuracy",
+            "verdict": "",
+            "rows": "Rows",
+        },
+        tuple(_group_cells(row) for row in rows),
+        (Source(VERIFICATION, "groups"), *metric_sources(material)),
+        f"Too few rows: fewer than {SMALL_SUPPORT} rows of the rate; no verdict on these groups. "
+        "Rows: different rows over all seeds.",
+    )
+
+
+def _group_cells(row: GroupRow) -> tuple[Cell, ...]:
+    verdict = Status("harmed", "bad") if row.harmed else Status("not harmed", "good")
+    if row.small:
+        verdict = Status("too few rows", "open")
+    harm, accuracy = row.harm, row.accuracy_change
+    return (
+        row.group,
+        readable(row.rate),
+        Number(row.baseline.mean, deviation=row.baseline.deviation),
+        Number(row.intervention.mean, deviation=row.intervention.deviation),
+        Number(harm.value, harm.low, harm.high, sign=True),
+        Number(accuracy.value, accuracy.low, accuracy.high, sign=True),
+        verdict,
+        Number(row.support, digits=0),
+    )
+
+
+def _heat_maps(material: Material) -> Iterator[Block]:
+    missing = _no_records(material, "The maps of intersections")
+    if missing:
+        yield missing
+        return
+    crossings = dict.fromkeys(
+        row.attribute for row in material.found.groups if row.attribute.count(" & ") in (1, 2)
+    )
+    rates = dict.fromkeys(row.rate for row in material.found.groups)
+    for crossing in crossings:
+        for role, run in (("baseline", material.baseline), ("intervention", material.intervention)):
+            for rate in rates:
+                yield picture(
+                    f"map-{role}-{_identifier(rate)}-{_identifier(crossing)}",
+                    intersections_figure(run.records or [], STAGE, rate, crossing.split(" & ")),
+                    f"{role.capitalize()}: {readable(rate)} of intersections of {crossing}. "
+                    f"{_shown_seed(material)}",
+                    f"{readable(rate).capitalize()} of every intersection of {crossing} under the "
+                    f"{role}; the numbers are in the table of groups.",
+                    (run.source("metrics.json"),),
+                )
+    if not crossings:
+        yield Text("There is one sensitive attribute, and so no intersection.")
+
+
+def _calibration(material: Material, run: RunFiles, role: str, attribute: str) -> Block:
+    if run.predictions is None:
+        return Missing(
+            f"Calibration of the {role} by {attribute}: there is no predictions.parquet in "
+            f"{run.folder}.",
+            "put the predictions back in their place and write the report again.",
+        )
+    frame = read_predictions(run.predictions)
+    frame = frame[frame["split"] == STAGE]
+    names = sorted(as_labels(frame[attribute]).dropna().unique())
+    spec = GroupSpec({attribute: names})
+    scores = torch.logit(torch.tensor(frame["score"].to_numpy(dtype=float)))
+    positive = torch.tensor(frame["target"].to_numpy()) == 1
+    mass = torch.tensor(frame["weight"].to_numpy(dtype=float)) if "weight" in frame else None
+    table = ScoreTable.of_rows(scores, positive, spec.encode(frame), spec, weight=mass)
+    curve = reliability(table.partition(spec, [attribute]).moments)
+    groups = spec.group_names([attribute])
+    return picture(
+        f"calibration-{role}-{_identifier(attribute)}",
+        calibration_figure(*curve, groups, stage=STAGE, attribute=attribute),
+        f"{role.capitalize()}: calibration by {attribute}. {_shown_seed(material)}",
+        f"Share of positives against score for each group of {attribute} under the {role}.",
+        (run.source("predictions.parquet"),),
+    )
+
+
+def _identifier(text: str) -> str:
+    return "-".join("".join(c if c.isalnum() else " " for c in text.lower()).split())
