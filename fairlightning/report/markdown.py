@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from urllib.parse import quote
 
 from fairlightning.report.document import (
@@ -25,6 +26,9 @@ from fairlightning.report.plain import PICTURES
 
 MARKS = {"good": "✔", "note": "✔", "bad": "✘", "open": "?"}
 """Signs beside the words of a verdict, which colour alone would not tell apart."""
+
+_MOST = 3
+"""Most sources that are spelled out, or one more."""
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&])")
 
@@ -61,6 +65,12 @@ def escaped(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
 
 
+def _code(text: str) -> str:
+    """Escape a text but for what stands between backticks."""
+    parts = text.split("`")
+    return "`".join(p if i % 2 else _SPECIAL.sub(r"\\\1", p) for i, p in enumerate(parts))
+
+
 def table_text(table: Table) -> str:
     """Write the rows of a table, without its caption and sources."""
     head = "| " + " | ".join(escaped(column.title) or " " for column in table.columns) + " |"
@@ -83,7 +93,7 @@ def _block(block: Block) -> str:
     if isinstance(block, Code):
         return f"```text\n{block.text}\n```"
     if isinstance(block, Missing):
-        return f"> **Missing.** {escaped(block.what)} To add it: {escaped(block.mend)}"
+        return f"> **Missing.** {_code(block.what)} To add it: {_code(block.mend)}"
     if isinstance(block, Picture):
         picture = f"![{escaped(block.alternative)}]({PICTURES}/{block.id}.svg)"
         return f"{picture}\n\n" + _beside(f"*{escaped(block.caption)}*", block.sources)
@@ -111,6 +121,17 @@ def _sources(sources: tuple[Source, ...]) -> str:
     links = [
         f"[{escaped(source.path)}]({quote(source.path)})"
         + (f" ({escaped(source.what)})" if source.what else "")
-        for source in sources
+        for source in shown_sources(sources)
     ]
-    return f"Source: {', '.join(links)}."
+    return f"Source: {', '.join(links)}{more_sources(sources)}"
+
+
+def shown_sources(sources: Sequence[Source]) -> Sequence[Source]:
+    """Sources that are spelled out; `report.json` has all of them beside each figure."""
+    return sources[:_MOST] if len(sources) > _MOST + 1 else sources
+
+
+def more_sources(sources: Sequence[Source]) -> str:
+    """The end of a list of sources, which counts those that are not spelled out."""
+    rest = len(sources) - len(shown_sources(sources))
+    return f" and {rest} more like the last, listed in report.json." if rest else "."

@@ -70,7 +70,7 @@ def gaps_figure(
     before = None if baseline is None else _before(baseline, rows)
     title = words.title("Differences between groups", stage, words.shown_level(found, level))
     sheet = RowSheet(
-        title, lines, _notes(found, tolerance, before is not None), row=0.32 if before else 0.25
+        title, lines, _notes(found, tolerance, before is not None), row=0.29 if before else 0.25
     )
     # The interval of treatment equality, a ratio of counts, may reach far beyond all others.
     drawn = [*found, *(record for record in before or () if record is not None)]

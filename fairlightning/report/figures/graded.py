@@ -43,14 +43,14 @@ class Panel(NamedTuple):
         axis: What the levels are levels of.
         levels: The levels, in words.
         series: At least one series, each with a figure for each level.
-        chosen: Position of the level that is marked; None for none.
+        chosen: Position, from 0, that is marked, which may lie between levels; None for none.
     """
 
     heading: str
     axis: str
     levels: Sequence[str]
     series: Sequence[Series]
-    chosen: int | None = None
+    chosen: float | None = None
 
 
 def graded_figure(title: str, panels: Sequence[Panel], notes: Sequence[str] = ()) -> Figure:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 from urllib.parse import quote
 
+from markupsafe import Markup
+
 from fairlightning.report.document import (
     Document,
     Number,
@@ -14,7 +16,7 @@ from fairlightning.report.document import (
     interval_text,
     number_text,
 )
-from fairlightning.report.markdown import MARKS
+from fairlightning.report.markdown import MARKS, more_sources, shown_sources
 from fairlightning.report.pages.rendering import as_is, render, template_text
 
 
@@ -42,6 +44,9 @@ def report_page(document: Document) -> str:
         interval=interval_text,
         numeric=_numeric,
         image=_image,
+        shown=shown_sources,
+        more=more_sources,
+        code=_code,
         link=quote,
     )
 
@@ -54,6 +59,13 @@ def _numeric(table: Table) -> list[bool]:
         and not any(isinstance(row[i], Status) for row in table.rows)
         for i in range(len(table.columns))
     ]
+
+
+def _code(text: str) -> Markup:
+    """Escape a text; what stands between backticks is code."""
+    parts = text.split("`")
+    tags = ("{}", "<code>{}</code>")
+    return Markup("").join(Markup(tags[i % 2]).format(part) for i, part in enumerate(parts))
 
 
 def _image(picture: Picture) -> str:

@@ -28,7 +28,7 @@ _JUDGEMENTS = {
     "unfair": Status("unfair", "bad"),
     "undeclared": Status("undeclared", "open"),
 }
-_PROXIES = 8
+_PROXIES = 5
 """Most proxies that the main text lists; an appendix has all."""
 
 Entry = Mapping[str, Any]
@@ -38,14 +38,13 @@ def causes(material: Material) -> Section:
     """Variables, causal diagram, counterfactual answers and pathways in the main text."""
     audit = material.audit
     if audit is None:
-        lacking = (
-            "No variable map: it is not known which columns stand in for a sensitive attribute.",
-            "No causal diagram.",
-            "No counterfactual examples.",
-            "No classification of pathways into fair and unfair.",
+        missing = Missing(
+            "No audit of the data was made. So there is no variable map, and it is not known which "
+            "columns stand in for a sensitive attribute; there is no causal diagram, no "
+            "counterfactual example and no classification of pathways into fair and unfair.",
+            _MEND,
         )
-        blocks: tuple[Block, ...] = tuple(Missing(what, _MEND) for what in lacking)
-        return Section("causes", "Data and causes", blocks)
+        return Section("causes", "Data and causes", (missing,))
     return Section(
         "causes",
         "Data and causes",
@@ -71,6 +70,7 @@ def audit_tables(material: Material) -> Section:
             _proxies(material, audit, "proxies-all", None),
             _base_rates(material, audit),
             _missingness(material, audit),
+            *_caveats(audit),
             *_paths(material, audit),
             *_examples(material, audit),
         )
@@ -281,6 +281,13 @@ def _missingness(material: Material, audit: Entry) -> Block:
         ),
         (material.audit_source("missingness"),),
     )
+
+
+def _caveats(audit: Entry) -> Iterator[Block]:
+    for title in ("assumptions", "uncertainties"):
+        if audit[title]:
+            yield Text(f"{title.capitalize()} of the audit", "heading")
+            yield Bullets(tuple(audit[title]))
 
 
 def _paths(material: Material, audit: Entry) -> Iterator[Block]:

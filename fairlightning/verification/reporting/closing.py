@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 
 from fairlightning.metrics import SMALL_SUPPORT
 from fairlightning.report.document import (
-    Block,
     Bullets,
     Code,
     File,
@@ -20,6 +19,9 @@ from fairlightning.report.document import (
 )
 from fairlightning.verification.reporting.material import VERIFICATION, Material
 from fairlightning.verification.results import ChecklistItem
+
+ROUGH = 5
+"""Fewer seeds give a rough standard deviation."""
 
 
 def checklist(material: Material) -> Section:
@@ -37,13 +39,12 @@ def checklist(material: Material) -> Section:
                 f"{ticked} of {len(found.items)} items are ticked, {found.required:.0%} are "
                 f"needed: {word}",
                 {
-                    "number": "No.",
                     "item": "Item",
                     "ticked": "",
                     "evidence": "Evidence or statement",
                 },
                 tuple(
-                    (str(item.number), item.title, _tick(item), _evidence(item))
+                    (f"{item.number}. {item.title}", _tick(item), _evidence(item))
                     for item in found.items
                 ),
                 (Source(VERIFICATION, "checklist"), *(Source(path) for path in files)),
@@ -66,15 +67,7 @@ def _evidence(item: ChecklistItem) -> str:
 
 def limits(material: Material) -> Section:
     """Assumptions, and what the figures do not say."""
-    blocks: list[Block] = [Bullets(tuple(limit_sentences(material)))]
-    if material.audit is not None:
-        for title, name in (
-            ("Of the audit: assumptions", "assumptions"),
-            ("Of the audit: uncertainties", "uncertainties"),
-        ):
-            if material.audit[name]:
-                blocks += [Text(title, "heading"), Bullets(tuple(material.audit[name]))]
-    return Section("limits", "Assumptions and limits", tuple(blocks))
+    return Section("limits", "Assumptions and limits", (Bullets(tuple(limit_sentences(material))),))
 
 
 def limit_sentences(material: Material) -> Iterator[str]:
@@ -98,8 +91,10 @@ def limit_sentences(material: Material) -> Iterator[str]:
         "are the figures."
     )
     yield "Robustness curves change the rows, not the models: no model was trained again."
-    if len(found.seeds) < 5:
-        yield f"{len(found.seeds)} seed(s): the deviations over seeds are rough."
+    if len(found.seeds) < ROUGH:
+        yield f"Deviations over fewer than {ROUGH} seeds, such as these, are rough."
+    if material.audit is not None:
+        yield "What the audit of the data assumes, and is not sure of, is in an appendix."
 
 
 def reproducibility(material: Material) -> Section:

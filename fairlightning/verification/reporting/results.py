@@ -40,10 +40,10 @@ MAIN_OVERALL = ("accuracy", "f1", "auroc")
 MAIN_GAPS = ("demographic_parity_difference", "equal_opportunity_difference")
 """Figures of the main table, beside those of the criterion itself; an appendix has all."""
 
-_BETTER = {
+_BETTER: dict[bool | None, Cell] = {
     True: Status("better", "good"),
     False: Status("worse", "bad"),
-    None: Status("no clear change", "open"),
+    None: "no clear change",
 }
 
 
@@ -55,7 +55,7 @@ def comparison(material: Material) -> Section:
     rows += [r for r in found.comparison if r.attribute in found.attributes and r.metric in gaps]
     blocks: list[Block] = [comparison_table(material, "comparison", rows, "The common measures")]
     blocks += _gap_pictures(material)
-    blocks += [_rates_picture(material, attribute) for attribute in found.attributes]
+    blocks.append(_rates_picture(material, _widest(material)))
     return Section("comparison", "Baseline and intervention", tuple(blocks))
 
 
@@ -72,6 +72,8 @@ def all_figures(material: Material) -> Section:
 def groups(material: Material) -> Section:
     """Every group and intersection, for an appendix."""
     blocks: list[Block] = [groups_table(material)]
+    first, crossings = _widest(material), dict.fromkeys(r.attribute for r in material.found.groups)
+    blocks += [_rates_picture(material, name) for name in crossings if name != first]
     blocks += _heat_maps(material)
     return Section("groups-all", "Groups and intersections", tuple(blocks), appendix=True)
 
@@ -144,6 +146,14 @@ def comparison_table(
     )
 
 
+def _widest(material: Material) -> str:
+    """The attribute whose gap under the criterion was widest before."""
+    found = material.found
+    metric = f"{found.criterion}_difference"
+    gaps = {r.attribute: r.baseline.mean or 0.0 for r in found.comparison if r.metric == metric}
+    return max(found.attributes, key=lambda name: gaps.get(name, 0.0))
+
+
 def _seeds_table(material: Material) -> Table:
     found = material.found
     columns = {"metric": "Measure", "of": "Of"}
@@ -195,7 +205,7 @@ def _gap_pictures(material: Material) -> Iterator[Block]:
         yield missing
         return
     found = material.found
-    gaps = {*MAIN_GAPS, "equalized_odds_difference", f"{found.criterion}_difference"}
+    gaps = {*MAIN_GAPS, f"{found.criterion}_difference"}
     wanted = {*found.attributes, " & ".join(found.attributes)}
 
     def kept(records: Iterable[Record] | None) -> list[Record]:

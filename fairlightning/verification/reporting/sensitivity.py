@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
 
 from fairlightning.exceptions import DataError
 from fairlightning.metrics import readable
@@ -15,6 +17,7 @@ from fairlightning.report.document import (
     Source,
     Table,
     Text,
+    number_text,
 )
 from fairlightning.report.figures import Panel, Series, front_figure, graded_figure
 from fairlightning.verification.front_rows import front_rows
@@ -25,15 +28,17 @@ from fairlightning.verification.reporting.material import (
     Material,
 )
 from fairlightning.verification.reporting.results import picture
-from fairlightning.verification.results import Curve, CurvePoint, Reading
+from fairlightning.verification.results import Curve, Reading
 
 _FRONT_MEND = "run `fairlightning verify` with a method that has a strength, or copy the folder of "
 _FRONT_MEND += "`fairlightning front` to front/."
 
+_CURVE_MEND = "give what is lacking to `fairlightning verify` and run it again in this folder."
+
 
 def trade_off(material: Material) -> Section:
     """Other strengths of the method: the front, and how figures follow λ."""
-    blocks: list[Block] = [*_front(material), *_decision(material), *_strengths(material)]
+    blocks: list[Block] = [*_front(material), *_decision(material), *_elasticity(material)]
     return Section("trade-off", "Trade-off", tuple(blocks))
 
 
@@ -42,13 +47,15 @@ def robustness(material: Material) -> Section:
     curves = [*material.found.drift, material.found.thresholds]
     shown = [curve for curve in curves if curve.points]
     blocks: list[Block] = [_overview(curves)] if shown else []
-    blocks += [_omitted(curve) for curve in curves if not curve.points]
+    gone = [_why(curve) for curve in curves if not curve.points]
+    if gone:
+        blocks.append(Missing(" ".join(gone), _CURVE_MEND))
     return Section("robustness", "Robustness", tuple(blocks))
 
 
 def all_curves(material: Material) -> Section:
     """A picture and a table for every curve, for an appendix."""
-    blocks: list[Block] = []
+    blocks: list[Block] = list(_strengths(material))
     for curve in (*material.found.drift, material.found.thresholds):
         if not curve.points:
             blocks.append(_omitted(curve))
@@ -75,8 +82,8 @@ def _front(material: Material) -> Iterator[Block]:
     yield picture(
         "front",
         figure,
-        f"What other strengths of the method would give: {len(rows)} models, "
-        f"{sum(row.chosen for row in rows)} of which no other beats on validation.",
+        f"What other strengths of the method would give: models that no other "
+        f"beats on validation are filled ({sum(row.chosen for row in rows)} of {len(rows)}).",
         "Performance against gap of each model of the front; front/front.html has the numbers.",
         (Source(FRONT), *_page(material)),
     )
@@ -109,109 +116,90 @@ def _strengths(material: Material) -> Iterator[Block]:
         yield Missing(f"How figures follow the strength of the method: {why}.", _FRONT_MEND)
         return
     points = sensitivity.points
-    levels = [f"{point.strength:.3g}" for point in points]
-    chosen = sensitivity.strength
+    strengths = [point.strength for point in points]
     at = None
-    if chosen is not None:
-        at = min(range(len(points)), key=lambda i: abs(points[i].strength - chosen))
-    attributes = list(points[0].gaps)
-    panels = [
-        Panel(
-            "Accuracy",
-            "strength λ",
-            levels,
-            [Series("accuracy", [point.accuracy for point in points])],
-            at,
-        ),
-        Panel(
-            f"{readable(material.found.criterion + '_difference').capitalize()}",
-            "strength λ",
-            levels,
-            [Series(name, [point.gaps[name] for point in points]) for name in attributes],
-            at,
-        ),
-    ]
-    known = [
-        panel for panel in panels if any(v is not None for s in panel.series for v in s.values)
-    ]
+    if sensitivity.strength is not None:
+        at = float(np.interp(sensitivity.strength, strengths, range(len(points))))
+    gap = readable(f"{material.found.criterion}_difference")
+    figures = {
+        "Accuracy": [Series("accuracy", [point.accuracy for point in points])],
+        gap[0].upper() + gap[1:]: [
+            Series(name, [point.gaps[name] for point in points]) for name in points[0].gaps
+        ],
+    }
+    levels = [f"{strength:.3g}" for strength in strengths]
+    panels = [Panel(title, "strength λ", levels, of, at) for title, of in figures.items()]
+    known = [panel for panel in panels if _has_figures(panel)]
+    sources = _sources(sensitivity.sources, "sensitivity")
     if known:
+        title = "Accuracy and gap by strength of the method"
         yield picture(
             "strengths",
-            graded_figure(
-                "Accuracy and gap by strength of the method", known, ["Dashed: chosen strength."]
-            ),
+            graded_figure(title, known, ["Dashed: chosen strength."]),
             "How accuracy and gap follow the strength of the method.",
-            "Accuracy and gap for each strength; the table has the change at the chosen one.",
-            _sources(sensitivity.sources, "sensitivity"),
+            "Accuracy and gap for each strength; the text on the trade-off has their change.",
+            sources,
         )
-    yield Table.of(
-        "elasticity",
-        "Change in per cent for one per cent more strength, at the chosen strength",
-        {
-            "figure": "Figure",
-            "elasticity": "Elasticity",
-        },
-        tuple((name, Number(value, sign=True)) for name, value in sensitivity.elasticity.items()),
-        _sources(sensitivity.sources, "sensitivity"),
+
+
+def _elasticity(material: Material) -> Iterator[Block]:
+    sensitivity = material.found.sensitivity
+    changes = ", ".join(
+        f"{name} {number_text(Number(value, sign=True, digits=2, unit=' %'))}"
+        for name, value in sensitivity.elasticity.items()
     )
+    if changes:
+        yield Text(
+            f"One per cent more strength changes, at the chosen strength: {changes}. A picture is "
+            "in the appendix on robustness.",
+            sources=_sources(sensitivity.sources, "sensitivity"),
+        )
+
+
+def _has_figures(panel: Panel) -> bool:
+    return any(value is not None for series in panel.series for value in series.values)
 
 
 def _overview(curves: Sequence[Curve]) -> Table:
-    rows: list[tuple[Cell, ...]] = []
-    files: list[str] = []
-    for curve in curves:
-        if not curve.points:
-            continue
-        files += curve.sources
-        for attribute in curve.points[0].intervention.gaps:
-            gaps = [(p.intervention.gaps[attribute], p) for p in curve.points]
-            known = [(gap, point) for gap, point in gaps if gap is not None]
-            accuracy = [(p.intervention.accuracy, p) for p in curve.points]
-            least = [(value, point) for value, point in accuracy if value is not None]
-            worst = max(known, key=lambda pair: pair[0], default=None)
-            low = min(least, key=lambda pair: pair[0], default=None)
-            rows.append(
-                (
-                    curve.title,
-                    attribute,
-                    *_extreme(worst, attribute),
-                    Number(None if low is None else low[0]),
-                    "–" if low is None else low[1].label,
-                )
-            )
+    shown = [curve for curve in curves if curve.points]
+    attributes = dict.fromkeys(name for c in shown for name in c.points[0].intervention.gaps)
+    columns = {"change": "What is done to the test rows"}
+    for role in ("baseline", "intervention"):
+        columns[f"accuracy_{role}"] = f"Lowest accuracy, {role}"
+    for name in attributes:
+        for role in ("baseline", "intervention"):
+            columns[f"gap_{name}_{role}"] = f"Largest gap of {name}, {role}"
+    files = dict.fromkeys(path for curve in shown for path in curve.sources)
     return Table.of(
         "robustness-overview",
-        "The worst along each curve, for the intervention, without training again",
-        {
-            "change": "What is done to the test rows",
-            "of": "Gap of",
-            "gap": "Largest gap",
-            "baseline": "Baseline there",
-            "at": "At",
-            "accuracy": "Lowest accuracy",
-            "accuracy_at": "At ",
-        },
-        rows,
-        _sources(tuple(dict.fromkeys(files)), "drift and thresholds"),
+        "The worst along each curve, without training again",
+        columns,
+        [_worst(curve, attributes) for curve in shown],
+        _sources(tuple(files), "drift and thresholds"),
         "Means over seeds; the appendix has the whole curves.",
     )
 
 
-def _extreme(worst: tuple[float, CurvePoint] | None, attribute: str) -> tuple[Cell, Cell, Cell]:
-    if worst is None:
-        return Number(None), Number(None), "–"
-    gap, point = worst
-    deviation = point.intervention.gap_deviations.get(attribute)
-    before = point.baseline.gaps.get(attribute)
-    return Number(gap, deviation=deviation), Number(before), point.label
+def _worst(curve: Curve, attributes: Iterable[str]) -> list[Cell]:
+    def extreme(role: str, attribute: str | None) -> Number:
+        found = [_value(getattr(point, role), attribute) for point in curve.points]
+        known = [(value, deviation) for value, deviation in found if value is not None]
+        if not known:
+            return Number(None)
+        value, deviation = (min if attribute is None else max)(known, key=lambda pair: pair[0])
+        return Number(value, deviation=deviation)
+
+    of = [None, *attributes]
+    roles = ("baseline", "intervention")
+    return [curve.title, *(extreme(role, name) for name in of for role in roles)]
 
 
 def _omitted(curve: Curve) -> Missing:
-    why = (curve.omitted or "no figures").rstrip(".")
-    return Missing(
-        f"{curve.title.rstrip('.')}: {why}.",
-        "give what is lacking to `fairlightning verify` and run it again in this folder.",
-    )
+    return Missing(_why(curve), _CURVE_MEND)
+
+
+def _why(curve: Curve) -> str:
+    return f"{curve.title.rstrip('.')}: {(curve.omitted or 'no figures').rstrip('.')}."
 
 
 def _curve_picture(curve: Curve) -> Block:
@@ -227,7 +215,7 @@ def _curve_picture(curve: Curve) -> Block:
 
     panels = [panel("Accuracy", None)]
     panels += [panel(f"Gap of {name}", name) for name in curve.points[0].intervention.gaps]
-    known = [p for p in panels if any(v is not None for s in p.series for v in s.values)]
+    known = [panel for panel in panels if _has_figures(panel)]
     if not known:
         return Missing(f"{curve.title}: nothing is estimable.", "take more test rows.")
     return picture(

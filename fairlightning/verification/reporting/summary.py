@@ -16,19 +16,31 @@ from fairlightning.report.document import (
     Status,
     Table,
     Text,
+    number_text,
 )
 from fairlightning.verification.reporting import words
 from fairlightning.verification.reporting.material import VERIFICATION, Material
-from fairlightning.verification.results import ComparisonRow, SuccessCriterion, Verification
+from fairlightning.verification.results import (
+    ComparisonRow,
+    Finding,
+    SuccessCriterion,
+    Verification,
+)
 
 
 def summary(material: Material) -> Section:
     """The executive summary."""
     found = material.found
     blocks: list[Block] = [Bullets(found.summary)] if found.summary else []
-    blocks += [Text("What was found", "heading"), Bullets(tuple(_findings(found)))]
-    blocks += [Text("What it costs", "heading"), Bullets(tuple(_costs(found)))]
-    blocks += [Text("What is not known", "heading"), Bullets(tuple(_unknown(material)))]
+    for title, items in (
+        ("What was found", _findings(found)),
+        ("What it costs", _costs(found)),
+        ("What is not known", _unknown(material)),
+    ):
+        blocks += [Text(title, "heading"), Bullets(tuple(items))]
+    blocks.append(
+        Text("Rates, rows and verdicts of this section:", sources=(Source(VERIFICATION),))
+    )
     return Section("summary", "Summary", tuple(blocks))
 
 
@@ -66,10 +78,13 @@ def _costs(found: Verification) -> Iterator[str]:
         yield _worse(row)
     rest = len(worse) - sum(row.metric in _COMMON for row in single)
     if rest:
-        yield f"{rest} other measures got worse too; the tables of results name them."
+        yield f"Worse too: {rest} of the less common measures, named in the appendix."
     if not worse:
         yield "No other measure got visibly worse."
 
+
+_FEW = 4
+"""Most findings of one criterion that the main text spells out."""
 
 _COMMON = (
     "demographic_parity_difference",
@@ -101,10 +116,7 @@ def _unknown(material: Material) -> Iterator[str]:
     small = [row for row in found.groups if row.small]
     if small:
         names = ", ".join(dict.fromkeys(words.short(row.group) for row in small))
-        yield (
-            f"{len(small)} groups have too few rows to be judged (at least {SMALL_SUPPORT} are "
-            f"needed): {names}."
-        )
+        yield (f"Too few rows to be judged (at least {SMALL_SUPPORT} are needed): {names}.")
     if len(found.seeds) == 1:
         yield "There is one training of each model; how much another would differ is not known."
     for curve in (*found.drift, found.thresholds):
@@ -123,64 +135,23 @@ def _unknown(material: Material) -> Iterator[str]:
 def criteria(material: Material) -> Section:
     """The success criteria with their verdicts."""
     found = material.found
-    rows = tuple(_criterion(criterion) for criterion in found.criteria)
-    overview = Table.of(
+    table = Table.of(
         "criteria",
         "Success criteria and their verdicts",
-        {
-            "criterion": "Criterion",
-            "verdict": "Verdict",
-            "note": "Note",
-        },
-        rows,
-        (Source(VERIFICATION, "criteria"),),
-        "Met and not met are said only where the whole interval lies on one side of the bound.",
+        {"criterion": "Criterion", "verdict": "Verdict", "found": "Found", "note": "Note"},
+        [(c.title, words.status_of(c), _found(c), c.note) for c in found.criteria],
+        _criteria_sources(found),
+        "In brackets: the interval. Met and not met are said only where all of it lies on one side "
+        "of the bound.",
     )
-    # The many findings on intersections are in an appendix.
-    few = _findings_rows(found, appendix=False)
-    table = _findings_table("findings", few, found)
-    return Section("criteria", "Success criteria", (overview, table))
+    return Section("criteria", "Success criteria", (table,))
 
 
 def all_findings(material: Material) -> Section:
     """Every finding of every criterion, for an appendix."""
-    rows = _findings_rows(material.found, appendix=True)
-    table = _findings_table("all-findings", rows, material.found)
-    return Section("findings-all", "Findings of every criterion", (table,), appendix=True)
-
-
-def _criterion(criterion: SuccessCriterion) -> tuple[Cell, ...]:
-    return criterion.title, words.status_of(criterion), criterion.note
-
-
-def _findings_rows(found: Verification, *, appendix: bool) -> list[tuple[Cell, ...]]:
-    rows: list[tuple[Cell, ...]] = []
-    for criterion in found.criteria:
-        for finding in criterion.findings:
-            if not appendix and len(criterion.findings) > 6 and finding.verdict != "not met":
-                continue
-            verdict, estimate = finding.verdict, finding.estimate
-            status = Status("not judged", "open") if verdict is None else words.VERDICTS[verdict]
-            rows.append(
-                (
-                    criterion.title,
-                    finding.about,
-                    status,
-                    Number(finding.baseline),
-                    Number(finding.intervention),
-                    Number(estimate.value, estimate.low, estimate.high),
-                    "–" if criterion.bound is None else f"{criterion.bound:g}",
-                    Number(finding.support, digits=0),
-                    finding.note,
-                )
-            )
-    return rows
-
-
-def _findings_table(name: str, rows: list[tuple[Cell, ...]], found: Verification) -> Table:
-    files = dict.fromkeys(path for criterion in found.criteria for path in criterion.sources)
-    return Table.of(
-        name,
+    found = material.found
+    table = Table.of(
+        "findings",
         "What the criteria rest on",
         {
             "criterion": "Criterion",
@@ -193,10 +164,51 @@ def _findings_table(name: str, rows: list[tuple[Cell, ...]], found: Verification
             "rows": "Rows",
             "note": "Note",
         },
-        rows,
-        (Source(VERIFICATION, "criteria"), *(Source(path) for path in files)),
-        "; ".join(f"{c.title}: {c.figure}" for c in found.criteria) + ".",
+        [_finding(c, finding) for c in found.criteria for finding in c.findings],
+        _criteria_sources(found),
+        "Held against the bound: " + "; ".join(f"{c.title}: {c.figure}" for c in found.criteria),
     )
+    return Section("findings-all", "Findings of every criterion", (table,), appendix=True)
+
+
+def _found(criterion: SuccessCriterion) -> str:
+    """The findings in words; of many, those that are not met, and how many there are."""
+    judged = [finding for finding in criterion.findings if finding.verdict is not None]
+    bad = [finding for finding in judged if finding.verdict == "not met"]
+    shown = judged if len(judged) <= _FEW else bad[:_FEW]
+    parts = [_finding_words(finding) for finding in shown]
+    if len(shown) < len(judged):
+        met = sum(finding.verdict == "met" for finding in judged)
+        parts.append(f"met for {met} of {len(judged)} judged, see the appendix")
+    return f"{criterion.figure}: " + "; ".join(parts or ["nothing to judge"])
+
+
+def _finding_words(finding: Finding) -> str:
+    value, low, high = (
+        number_text(Number(n))
+        for n in (finding.estimate.value, finding.estimate.low, finding.estimate.high)
+    )
+    return f"{words.short(finding.about)} {value} [{low}, {high}]"
+
+
+def _finding(criterion: SuccessCriterion, finding: Finding) -> tuple[Cell, ...]:
+    verdict, estimate = finding.verdict, finding.estimate
+    return (
+        criterion.title,
+        finding.about,
+        Status("not judged", "open") if verdict is None else words.VERDICTS[verdict],
+        Number(finding.baseline),
+        Number(finding.intervention),
+        Number(estimate.value, estimate.low, estimate.high),
+        Number(criterion.bound),
+        Number(finding.support, digits=0),
+        finding.note,
+    )
+
+
+def _criteria_sources(found: Verification) -> tuple[Source, ...]:
+    files = dict.fromkeys(path for criterion in found.criteria for path in criterion.sources)
+    return (Source(VERIFICATION, "criteria"), *(Source(path) for path in files))
 
 
 def _row(found: Verification, metric: str, attribute: str | None) -> ComparisonRow | None:
