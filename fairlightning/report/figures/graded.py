@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from fairlightning.exceptions import ArgumentError
 from fairlightning.report.figures import layout as lay
 
-_COLUMNS, _BETWEEN, _SCALE, _PLOT = 2, 0.3, 0.42, 1.45  # inches, but for the first
+_BETWEEN, _SCALE, _PLOT = 0.25, 0.42, 1.45  # inches
 _HEAD, _FOOT = 0.24, 0.5
 MAX_SERIES = len(lay.PALETTE)
 """Most series of one figure that can be told apart."""
@@ -54,7 +54,7 @@ class Panel(NamedTuple):
 
 
 def graded_figure(title: str, panels: Sequence[Panel], notes: Sequence[str] = ()) -> Figure:
-    """Show figures at graded levels, two panels in a row; levels are evenly spaced.
+    """Show figures at graded levels, two or three panels in a row; levels are evenly spaced.
 
     Args:
         title: What is seen.
@@ -72,12 +72,13 @@ def graded_figure(title: str, panels: Sequence[Panel], notes: Sequence[str] = ()
     _check(panels, names)
     colours = dict(zip(names, lay.PALETTE, strict=False))
     key = 0.24 if len(names) > 1 else 0.0
+    columns = 3 if len(panels) % 3 == 0 or len(panels) > 4 else 2
     tall = _HEAD + _PLOT + _FOOT
-    sheet = lay.Sheet(title, key + tall * -(-len(panels) // _COLUMNS) - 0.1, notes)
+    sheet = lay.Sheet(title, key + tall * -(-len(panels) // columns) - 0.1, notes)
     _key(sheet, colours) if key else None
-    width = (lay.BODY - _BETWEEN * (_COLUMNS - 1)) / _COLUMNS
+    width = (lay.BODY - _BETWEEN * (columns - 1)) / columns
     for number, panel in enumerate(panels):
-        row, column = divmod(number, _COLUMNS)
+        row, column = divmod(number, columns)
         _draw(sheet, panel, (column * (width + _BETWEEN), key + row * tall), width, colours)
     return sheet.done()
 

@@ -80,14 +80,10 @@ def groups(material: Material) -> Section:
 
 def calibration(material: Material) -> Section:
     """Calibration of both models by group, for an appendix."""
-    blocks: list[Block] = [
-        _calibration(material, run, role, attribute)
-        for attribute in material.found.attributes
-        for role, run in (
-            ("baseline", material.baseline),
-            ("intervention", material.intervention),
-        )
-    ]
+    blocks: list[Block] = []
+    for role, run in _roles(material):
+        blocks.append(Text(role.capitalize(), "heading"))
+        blocks += [_calibration(material, run, role, name) for name in material.found.attributes]
     return Section("calibration-all", "Calibration by group", tuple(blocks), appendix=True)
 
 
@@ -174,6 +170,10 @@ def _seeds_table(material: Material) -> Table:
         rows,
         (Source(VERIFICATION, "comparison"), *metric_sources(material)),
     )
+
+
+def _roles(material: Material) -> tuple[tuple[str, RunFiles], ...]:
+    return ("baseline", material.baseline), ("intervention", material.intervention)
 
 
 def _shown_seed(material: Material) -> str:
@@ -298,8 +298,9 @@ def _heat_maps(material: Material) -> Iterator[Block]:
         row.attribute for row in material.found.groups if row.attribute.count(" & ") in (1, 2)
     )
     rates = dict.fromkeys(row.rate for row in material.found.groups)
-    for crossing in crossings:
-        for role, run in (("baseline", material.baseline), ("intervention", material.intervention)):
+    for role, run in _roles(material):
+        yield Text(role.capitalize(), "heading")
+        for crossing in crossings:
             for rate in rates:
                 yield picture(
                     f"map-{role}-{_identifier(rate)}-{_identifier(crossing)}",

@@ -16,6 +16,7 @@ from fairlightning.report.document import (
     Status,
     Table,
     Text,
+    interval_text,
     number_text,
 )
 from fairlightning.verification.reporting import words
@@ -135,11 +136,20 @@ def _unknown(material: Material) -> Iterator[str]:
 def criteria(material: Material) -> Section:
     """The success criteria with their verdicts."""
     found = material.found
+    notes = [criterion.note for criterion in found.criteria]
     table = Table.of(
         "criteria",
         "Success criteria and their verdicts",
-        {"criterion": "Criterion", "verdict": "Verdict", "found": "Found", "note": "Note"},
-        [(c.title, words.status_of(c), _found(c), c.note) for c in found.criteria],
+        {
+            "criterion": "Criterion",
+            "verdict": "Verdict",
+            "found": "Found",
+            **({"note": "Note"} if any(notes) else {}),
+        },
+        [
+            (c.title, words.status_of(c), _found(c), *([c.note] if any(notes) else []))
+            for c in found.criteria
+        ],
         _criteria_sources(found),
         "In brackets: the interval. Met and not met are said only where all of it lies on one side "
         "of the bound.",
@@ -166,7 +176,7 @@ def all_findings(material: Material) -> Section:
         },
         [_finding(c, finding) for c in found.criteria for finding in c.findings],
         _criteria_sources(found),
-        "Held against the bound: " + "; ".join(f"{c.title}: {c.figure}" for c in found.criteria),
+        "Held against the bound: " + "; ".join(f"{c.name}, the {c.figure}" for c in found.criteria),
     )
     return Section("findings-all", "Findings of every criterion", (table,), appendix=True)
 
@@ -184,17 +194,17 @@ def _found(criterion: SuccessCriterion) -> str:
 
 
 def _finding_words(finding: Finding) -> str:
-    value, low, high = (
-        number_text(Number(n))
-        for n in (finding.estimate.value, finding.estimate.low, finding.estimate.high)
-    )
-    return f"{words.short(finding.about)} {value} [{low}, {high}]"
+    of = finding.estimate
+    number = Number(of.value, of.low, of.high)
+    interval = interval_text(number)
+    text = f"{words.short(finding.about)} {number_text(number)}"
+    return f"{text} ({interval})" if interval else text
 
 
 def _finding(criterion: SuccessCriterion, finding: Finding) -> tuple[Cell, ...]:
     verdict, estimate = finding.verdict, finding.estimate
     return (
-        criterion.title,
+        criterion.name.capitalize(),
         finding.about,
         Status("not judged", "open") if verdict is None else words.VERDICTS[verdict],
         Number(finding.baseline),
