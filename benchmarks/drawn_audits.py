@@ -16,11 +16,11 @@ import torch
 from scipy.stats import norm
 
 from fairlightning.groups import GroupSpec
-from fairlightning.verification.criteria import Bounds, Material
+from fairlightning.verification.criteria import Material
 from fairlightning.verification.paired import Pair
 
 LATENT = np.sqrt([0.6, 0.2, 0.2])
-"""Weights of the latent's parts: of the row, of the row in a seed, of the row in a seed and model."""
+"""Weights of the latent's parts: of the row, of it in one seed, of it in one seed and model."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,4 @@ def draw(truth: Truth, rng: np.random.Generator) -> Material:
             sensitive = torch.tensor(codes[rows])
             scores = np.where(chosen, 0.75, 0.25)
             pairs.append(Pair(rows, label[rows] == 1, sensitive, np.ones(part), scores))
-    return Material(
-        tuple(test), tuple(validation), truth.spec, truth.criterion, truth.attributes
-    )
-
-
+    return Material(tuple(test), tuple(validation), truth.spec, truth.criterion, truth.attributes)

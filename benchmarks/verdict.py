@@ -98,9 +98,7 @@ def boundary_accuracy() -> Iterator[Truth]:
     true_positive, false_positive = np.full(2, 0.7), np.full(2, 0.1)
     # What is lost among the positives is lost by their share in all rows.
     worse = true_positive - BOUNDS.accuracy_drop / base
-    rates = np.stack(
-        [np.stack([false_positive, true_positive]), np.stack([false_positive, worse])]
-    )
+    rates = np.stack([np.stack([false_positive, true_positive]), np.stack([false_positive, worse])])
     truth = replace(truth, rates=rates)
     yield replace(truth, name="accuracy")
     yield replace(truth, name="accuracy, few rows, 3 seeds", rows=1500, seeds=3)
@@ -122,9 +120,7 @@ def crossed(harm: float, cell_share: float = 0.1, **options: float) -> Truth:
         excess = share @ intervention - overall
         intervention[others] -= excess / share[others].sum()
     rates = np.stack([BOTH * baseline, BOTH * intervention])
-    return Truth(
-        "", CROSSED, share, np.full(6, 0.25), rates, attributes=("a", "b"), **options
-    )
+    return Truth("", CROSSED, share, np.full(6, 0.25), rates, attributes=("a", "b"), **options)
 
 
 def boundary_harm() -> Iterator[Truth]:
@@ -209,7 +205,9 @@ def count(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--audits", type=int, default=2000)
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()

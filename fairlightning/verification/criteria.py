@@ -57,7 +57,7 @@ class Bounds:
     visible_harm: float = 0.02
     min_support: int = 100
     level: float = 0.96
-    no_effect: float = 0.999
+    no_effect: float = 0.995
     reproducible: float = 0.9
 
     def __post_init__(self) -> None:
@@ -202,13 +202,10 @@ def _gap_finding(attribute: str, change: GapChange, bounds: Bounds) -> Finding:
         return Finding(attribute, "not enough evidence", None, None, Estimate(None), 0, note)
     contrast = change.contrast
     verdict: Verdict = "not enough evidence"
-    enough, full = (
-        contrast.limits(1 - share, bounds.level)
-        for share in (bounds.improvement_with_note, bounds.improvement)
-    )
-    if enough[1] <= 0 and contrast.beyond_chance(bounds.no_effect):
+    enough = contrast.limits(1 - bounds.improvement_with_note, bounds.level)
+    if enough[1] <= 0 and contrast.high(1, bounds.no_effect) < 0:
         verdict = "met"
-        if full[1] > 0:
+        if contrast.high(1 - bounds.improvement, bounds.level) > 0:
             passed = f"pass with note: less than {100 * bounds.improvement:g} % is not ruled out"
             note = f"{passed}. {note}".strip()
     elif enough[0] > 0:

@@ -21,12 +21,16 @@ INTERVAL = 0.975
 """One-sided level of the limits that are shown for changes: together 95 %."""
 
 
+ALARM = 0.9
+"""Level at which the growth of a distance by itself has to exceed what is visible."""
+
+
 def group_rows(material: Material, bounds: Bounds) -> tuple[GroupRow, ...]:
     """List all groups of all partitions under the rates of the criterion."""
     tables = {
         partition: _estimates(material, partition) for partition in material.groups.partitions
     }
-    number = sum(_deciding(test, bounds) for test, _ in tables.values())
+    number = sum(_deciding(test, material, bounds) for test, _ in tables.values())
     # Simultaneous over all groups that are looked at (Bonferroni).
     level = 1 - (1 - bounds.level) / max(number, 1)
     return tuple(
@@ -57,8 +61,10 @@ def _estimates(material: Material, partition: Sequence[str]) -> tuple[Estimates,
     return test, other
 
 
-def _deciding(test: Estimates, bounds: Bounds) -> int:
-    return int((test.distinct >= bounds.min_support).sum())
+def _deciding(test: Estimates, material: Material, bounds: Bounds) -> int:
+    """Number of statements about groups: those of the criterion's rates, and of accuracy."""
+    by_rate = test.distinct.reshape(len(_rates(material)), -1)[:, :-1]
+    return int((by_rate >= bounds.min_support).sum())
 
 
 def _of_partition(
@@ -100,15 +106,16 @@ def _row(
     if everywhere:
         family = distance_family(len(_rates(material)), size, column)
         contrast = Contrast.of(test, family, other)
-        low = contrast.visible(level)
-        high = contrast.limits(1, bounds.level)[1]
         baseline, intervention = contrast.value.tolist()
         distances = baseline, intervention
-        harm = within(intervention - baseline, low, high)
+        limits = contrast.alarm(ALARM), contrast.high(1, bounds.level)
+        harm = within(intervention - baseline, *limits)
         change = _change(test, _unit(test, column))
-        lost = Contrast.of(test, -_unit(test, accuracy)).visible(level)
         accuracy_change = _change(test, _unit(test, accuracy))
-        harmed = not small and (low > bounds.visible_harm or lost > bounds.accuracy_drop)
+        moved = max(Contrast.of(test, side[None]).alarm(level) for side in family)
+        lost = Contrast.of(test, -_unit(test, accuracy)).alarm(level)
+        farther = limits[0] > bounds.visible_harm and moved > bounds.visible_harm
+        harmed = not small and (farther or lost > bounds.accuracy_drop)
     return GroupRow(
         attribute=name[0],
         group=name[1],

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import norm
-from scipy.stats import t as student
+from scipy.special import ndtri, stdtrit
 
 from fairlightning.verification.paired import BASELINE, INTERVENTION, Array, Estimates, Ints
 
@@ -84,40 +83,35 @@ class Contrast:
             factor: `c ≥ 0`.
             level: Confidence of each limit.
         """
-        return (
-            float((_center(self.lower, factor) - _half(self.lower, factor, level)).min()),
-            float((_center(self.upper, factor) + _half(self.upper, factor, level)).max()),
-        )
+        return self.low(factor, level), self.high(factor, level)
 
-    def beyond_chance(self, confidence: float) -> bool:
-        """Whether every contrast lies below the baseline's by more than chance explains.
+    def low(self, factor: float, level: float) -> float:
+        """The lower limit; see `limits`."""
+        return float((_center(self.lower, factor) - _half(self.lower, factor, level)).min())
 
-        By the normal distribution and all that varies, rows and trainings.
+    def high(self, factor: float, level: float) -> float:
+        """The upper limit; see `limits`."""
+        return float((_center(self.upper, factor) + _half(self.upper, factor, level)).max())
+
+    def alarm(self, level: float) -> float:
+        """Lower limit of the plain difference (c = 1) by the normal distribution.
+
+        With few trainings Student's limits are wide: they guard "met", which alarms do not need.
         """
-        center = _center(self.upper, 1.0)
-        reach = norm.ppf(confidence) * np.sqrt(_variance(self.upper, 1.0)[0])
-        return bool((center + reach).max() < 0)
-
-    def visible(self, confidence: float) -> float:
-        """Lower limit of the difference by the normal distribution, to raise an alarm by.
-
-        With few trainings Student's limits are too wide for one: they guard "met", not alarms.
-        """
-        center = _center(self.lower, 1.0)
-        reach = norm.ppf(confidence) * np.sqrt(_variance(self.lower, 1.0)[0])
-        return float((center - reach).min())
+        reach = ndtri(level) * np.sqrt(_variance(self.lower, 1.0)[0])
+        return float((_center(self.lower, 1.0) - reach).min())
 
     def improvement(self, level: float) -> tuple[float | None, float | None]:
         """Limits of the relative improvement, 1 − (largest contrast) / (that of the baseline).
 
         Each is one-sided, by inverting the test; None where it lies outside of [−1, 1].
         """
-        low = _threshold(lambda factor: self.limits(factor, level)[1] <= 0)
-        high = _threshold(lambda factor: self.limits(factor, level)[0] <= 0)
+        low = _threshold(lambda factor: self.high(factor, level) <= 0)
+        high = _threshold(lambda factor: self.low(factor, level) <= 0)
         return (None if low is None else 1 - low), (None if high is None else 1 - high)
 
 
-def _threshold(holds: Callable[[float], bool], most: float = 2.0, steps: int = 100) -> float | None:
+def _threshold(holds: Callable[[float], bool], most: float = 2.0, steps: int = 40) -> float | None:
     """Smallest factor from which on a statement holds, to 1e-4; None where it never does."""
     grid = np.linspace(0, most, steps + 1)
     # From the far end: the statement may hold nowhere, and should hold for all larger factors.
@@ -151,7 +145,9 @@ def _moments(
             each = np.broadcast_to(family[:, None], (len(family), len(seeds), family.shape[1]))
             parts.append(np.concatenate([each, family[largest][None]]))
         else:
-            parts.append(np.broadcast_to(family[witness], (len(family) + 1, *family[witness].shape)))
+            parts.append(
+                np.broadcast_to(family[witness], (len(family) + 1, *family[witness].shape))
+            )
     mean, single = [], []
     for a, b in ((0, 0), (0, 1), (1, 1)):
         block = estimates.covariance[:, models[a], :, :, models[b], :]
@@ -185,7 +181,7 @@ def _variance(moments: _Moments, factor: float) -> tuple[Array, Array]:
 
 def _half(moments: _Moments, factor: float, level: float) -> Array:
     variance, freedom = _variance(moments, factor)
-    half: Array = student.ppf(level, np.minimum(freedom, 1e9)) * np.sqrt(variance)
+    half: Array = stdtrit(np.minimum(freedom, 1e9), level) * np.sqrt(variance)
     return half
 
 
