@@ -9,7 +9,7 @@ from importlib import import_module
 
 from fairlightning.exceptions import FairlightningError
 
-COMMANDS = ("train", "front", "collect", "resume", "evaluate", "compare", "report")
+COMMANDS = ("train", "front", "collect", "resume", "evaluate", "compare", "verify", "report")
 """Commands; each is `main` in a module of its name."""
 
 DESCRIPTION = """\
@@ -22,6 +22,7 @@ commands:
   resume     go on with a run or a sweep that was killed   fairlightning resume --help
   evaluate   figures of anybody's predictions              fairlightning evaluate --help
   compare    what an intervention changed                  fairlightning compare --help
+  verify     baseline, intervention and a verdict          fairlightning verify --help
   report     the report of a verification                  fairlightning report --help
 """
 

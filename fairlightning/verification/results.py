@@ -80,7 +80,7 @@ class SuccessCriterion:
         note: Reservations that a reader must see, such as "pass with note"; or nothing.
         bound: The bound of `estimate`; None where there is none.
         figure: What `estimate` is, in words, such as "relative improvement of the gap".
-        findings: One for each attribute, group or run, those without a part in the verdict included.
+        findings: One for each attribute, group or run, also those without a part in the verdict.
         level: One-sided confidence of "met" and of "not met".
         sources: Files that the figures come from.
     """
