@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from fairlightning.cli.console import wide_console
 from fairlightning.verification.reporting import write_report
-from fairlightning.verification.reporting.material import ADVICE, AUDIT, CARD, DECISION
+from fairlightning.verification.reporting.inputs import ADVICE, AUDIT, CARD, DECISION
 
 EPILOG = f"""\
 example:

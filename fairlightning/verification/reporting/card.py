@@ -16,7 +16,7 @@ from fairlightning.metrics import readable
 from fairlightning.report.document import Bullets, Number, Text, number_text
 from fairlightning.report.markdown import escaped, table_text
 from fairlightning.verification.reporting import closing, results, words
-from fairlightning.verification.reporting.material import CARD, Material
+from fairlightning.verification.reporting.inputs import CARD, ReportInputs
 from fairlightning.verification.reporting.model import model
 from fairlightning.verification.results import ComparisonRow
 
@@ -32,27 +32,27 @@ STATED = {
 """What no run can know, as `card.yaml` names it."""
 
 
-def model_card(material: Material) -> str:
+def model_card(inputs: ReportInputs) -> str:
     """Write the card.
 
     Args:
-        material: What the report is made from. What people have to say is in `card.yaml`, with the
+        inputs: What the report is made from. What people have to say is in `card.yaml`, with the
             keys of `STATED`; what it lacks is named in the card.
 
     Returns:
         Markdown with YAML front matter.
     """
-    return f"---\n{_front_matter(material)}---\n\n" + "\n\n".join(_sections(material)) + "\n"
+    return f"---\n{_front_matter(inputs)}---\n\n" + "\n\n".join(_sections(inputs)) + "\n"
 
 
-def _front_matter(material: Material) -> str:
-    found = material.found
-    figures = [r for r in _common(material) if r.intervention.mean is not None]
+def _front_matter(inputs: ReportInputs) -> str:
+    found = inputs.found
+    figures = [r for r in _common(inputs) if r.intervention.mean is not None]
     metrics = [
         {"type": row.metric, "name": _name(row), "value": row.intervention.mean} for row in figures
     ]
     content: dict[str, Any] = {
-        "license": material.card.get("license", "unknown"),
+        "license": inputs.card.get("license", "unknown"),
         "library_name": "fairlightning",
         "pipeline_tag": "tabular-classification",
         "tags": ["fairness", "bias-mitigation", "pytorch-lightning", *found.method.split("+")],
@@ -74,9 +74,9 @@ def _front_matter(material: Material) -> str:
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
-def _common(material: Material) -> list[ComparisonRow]:
+def _common(inputs: ReportInputs) -> list[ComparisonRow]:
     """The figures that cards show: performance and the gaps of the criterion."""
-    found = material.found
+    found = inputs.found
     gaps = {*results.MAIN_GAPS, f"{found.criterion}_difference"}
     return [
         row
@@ -90,53 +90,53 @@ def _name(row: ComparisonRow) -> str:
     return readable(row.metric) + (f" ({row.attribute})" if row.attribute else "")
 
 
-def _sections(material: Material) -> list[str]:
-    found = material.found
+def _sections(inputs: ReportInputs) -> list[str]:
+    found = inputs.found
     status = words.overall_status(found)
     return [
         f"# Model card: {escaped(found.title)}",
         f"Fairness verification: **{escaped(status.word)}**. {escaped(words.headline(found))} "
         "The whole report is [report.html](report.html), as data [report.json](report.json).",
         "## Model details",
-        _details(material),
+        _details(inputs),
         "## Intended use",
-        _stated(material, "intended_use", "intended_users", "out_of_scope"),
+        _stated(inputs, "intended_use", "intended_users", "out_of_scope"),
         "## Factors",
-        _factors(material),
+        _factors(inputs),
         "## Metrics",
-        _metrics(material),
+        _metrics(inputs),
         "## Evaluation data",
-        _data(material, "test", "Rows that no model was trained or chosen on."),
+        _data(inputs, "test", "Rows that no model was trained or chosen on."),
         "## Training data",
-        _data(material, "train", "Rows that the models were trained on."),
+        _data(inputs, "train", "Rows that the models were trained on."),
         "## Quantitative analyses",
         "Unitary results: baseline and intervention.",
-        table_text(results.comparison_table(material, "card", _common(material), "Results")),
+        table_text(results.comparison_table(inputs, "card", _common(inputs), "Results")),
         "Intersectional results: every group and intersection.",
-        table_text(results.groups_table(material)),
+        table_text(results.groups_table(inputs)),
         "## Ethical considerations",
-        _stated(material, "ethics"),
-        _bullets(sentence for sentence in _sensitive(material)),
+        _stated(inputs, "ethics"),
+        _bullets(sentence for sentence in _sensitive(inputs)),
         "## Caveats and recommendations",
-        _bullets(closing.limit_sentences(material)),
+        _bullets(closing.limit_sentences(inputs)),
     ]
 
 
-def _details(material: Material) -> str:
-    found, made = material.found, material.found.reproducibility
-    texts = [block for block in model(material).blocks if isinstance(block, Text)]
+def _details(inputs: ReportInputs) -> str:
+    found, made = inputs.found, inputs.found.reproducibility
+    texts = [block for block in model(inputs).blocks if isinstance(block, Text)]
     items = [
         f"Model: {found.model}, trained with {found.method} by fairlightning "
         f"{version('fairlightning')}.",
         *(text.text for text in texts if text.kind == "plain"),
         f"Version: commit {made.commit or 'not known'}, seeds {', '.join(map(str, found.seeds))}.",
     ]
-    stated = _stated(material, "developers", "contact", "license")
+    stated = _stated(inputs, "developers", "contact", "license")
     return f"{_bullets(items)}\n{stated}"
 
 
-def _factors(material: Material) -> str:
-    found = material.found
+def _factors(inputs: ReportInputs) -> str:
+    found = inputs.found
     shown = dict.fromkeys(row.attribute for row in found.groups)
     small = [row for row in found.groups if row.small]
     return _bullets(
@@ -148,8 +148,8 @@ def _factors(material: Material) -> str:
     )
 
 
-def _metrics(material: Material) -> str:
-    found = material.found
+def _metrics(inputs: ReportInputs) -> str:
+    found = inputs.found
     return _bullets(
         [
             f"Criterion: {found.criterion.replace('_', ' ')}; a gap is the largest difference "
@@ -161,9 +161,9 @@ def _metrics(material: Material) -> str:
     )
 
 
-def _data(material: Material, split: str, what: str) -> str:
-    data = (material.intervention.environment or {}).get("data")
-    items = [what, f"Data set: {material.found.dataset}."]
+def _data(inputs: ReportInputs, split: str, what: str) -> str:
+    data = (inputs.intervention.environment or {}).get("data")
+    items = [what, f"Data set: {inputs.found.dataset}."]
     if data is None:
         items.append("Numbers of rows are not known: the run has no environment.json.")
     else:
@@ -173,16 +173,16 @@ def _data(material: Material, split: str, what: str) -> str:
     return _bullets(items)
 
 
-def _sensitive(material: Material) -> list[str]:
-    blocks = model(material).blocks
+def _sensitive(inputs: ReportInputs) -> list[str]:
+    blocks = model(inputs).blocks
     return [item for block in blocks if isinstance(block, Bullets) for item in block.items][:4]
 
 
-def _stated(material: Material, *names: str) -> str:
+def _stated(inputs: ReportInputs, *names: str) -> str:
     """What people have said, and what they have not."""
     lines = []
     for name in names:
-        said = material.card.get(name)
+        said = inputs.card.get(name)
         text = f"not stated; write `{name}` into {CARD} beside this file and run "
         text += "`fairlightning report`."
         lines.append(f"- **{STATED[name]}**: {escaped(said) if said else text}")

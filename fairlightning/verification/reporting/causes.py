@@ -19,7 +19,7 @@ from fairlightning.report.document import (
     Table,
     Text,
 )
-from fairlightning.verification.reporting.material import Material
+from fairlightning.verification.reporting.inputs import ReportInputs
 
 _MEND = "run `fairlightning audit` for this data set, copy its files to audit/ in this folder, and "
 _MEND += "run `fairlightning report`."
@@ -34,9 +34,9 @@ _PROXIES = 5
 Entry = Mapping[str, Any]
 
 
-def causes(material: Material) -> Section:
+def causes(inputs: ReportInputs) -> Section:
     """Variables, causal diagram, counterfactual answers and pathways in the main text."""
-    audit = material.audit
+    audit = inputs.audit
     if audit is None:
         missing = Missing(
             "No audit of the data was made. So there is no variable map, and it is not known which "
@@ -50,29 +50,29 @@ def causes(material: Material) -> Section:
         "Data and causes",
         (
             Text(_roles(audit)),
-            _proxies(material, audit, "proxies", _PROXIES),
-            _diagram(material, audit),
-            *_questions(material, audit),
-            _pathways(material, audit),
+            _proxies(inputs, audit, "proxies", _PROXIES),
+            _diagram(inputs, audit),
+            *_questions(inputs, audit),
+            _pathways(inputs, audit),
             *_recommendation(audit),
         ),
     )
 
 
-def audit_tables(material: Material) -> Section:
+def audit_tables(inputs: ReportInputs) -> Section:
     """The variable map, all proxies, base rates and examples, for an appendix."""
-    audit = material.audit
+    audit = inputs.audit
     if audit is None:
         blocks: tuple[Block, ...] = (Missing("No audit of the data.", _MEND),)
     else:
         blocks = (
-            _variables(material, audit),
-            _proxies(material, audit, "proxies-all", None),
-            _base_rates(material, audit),
-            _missingness(material, audit),
+            _variables(inputs, audit),
+            _proxies(inputs, audit, "proxies-all", None),
+            _base_rates(inputs, audit),
+            _missingness(inputs, audit),
             *_caveats(audit),
-            *_paths(material, audit),
-            *_examples(material, audit),
+            *_paths(inputs, audit),
+            *_examples(inputs, audit),
         )
     return Section("audit-all", "Variable map and counterfactual examples", blocks, appendix=True)
 
@@ -86,7 +86,7 @@ def _roles(audit: Entry) -> str:
     return "Variable map, by declared role. " + "; ".join(parts) + ". Details are in an appendix."
 
 
-def _variables(material: Material, audit: Entry) -> Table:
+def _variables(inputs: ReportInputs, audit: Entry) -> Table:
     return Table.of(
         "variables",
         "Variable map",
@@ -109,11 +109,11 @@ def _variables(material: Material, audit: Entry) -> Table:
             )
             for variable in audit["variables"]
         ),
-        (material.audit_source("variables"),),
+        (inputs.audit_source("variables"),),
     )
 
 
-def _proxies(material: Material, audit: Entry, name: str, most: int | None) -> Table:
+def _proxies(inputs: ReportInputs, audit: Entry, name: str, most: int | None) -> Table:
     proxies = sorted(audit["proxies"], key=lambda proxy: -(proxy["auroc"] or 0.0))
     return Table.of(
         name,
@@ -136,31 +136,31 @@ def _proxies(material: Material, audit: Entry, name: str, most: int | None) -> T
             )
             for proxy in proxies[:most]
         ),
-        (material.audit_source("proxies"),),
+        (inputs.audit_source("proxies"),),
     )
 
 
-def _diagram(material: Material, audit: Entry) -> Block:
+def _diagram(inputs: ReportInputs, audit: Entry) -> Block:
     diagram = audit["diagram"]
     if diagram is None:
         return Missing(
             "No causal diagram: the data set's configuration declares no causes.",
             "declare `causal.edges` in it and run `fairlightning audit` again.",
         )
-    name = f"{material.audit_folder}{diagram['file']}"
-    if not (material.folder / name).is_file():
+    name = f"{inputs.audit_folder}{diagram['file']}"
+    if not (inputs.folder / name).is_file():
         return Missing(f"The causal diagram: there is no {name}.", _MEND)
     arrows = "; ".join(f"{cause} → {effect}" for cause, effect in diagram["edges"])
     return Picture(
         "causal-diagram",
         f"Preliminary causal diagram. Basis: {diagram['basis'].rstrip('.')}.",
         f"Causal diagram with the arrows {arrows}.",
-        (material.folder / name).read_text(encoding="utf-8"),
-        (Source(name), material.audit_source("diagram")),
+        (inputs.folder / name).read_text(encoding="utf-8"),
+        (Source(name), inputs.audit_source("diagram")),
     )
 
 
-def _questions(material: Material, audit: Entry) -> Iterator[Block]:
+def _questions(inputs: ReportInputs, audit: Entry) -> Iterator[Block]:
     if audit["counterfactuals"] is None:
         yield Missing(f"No counterfactual examples: {audit['counterfactuals_note']}", _MEND)
         return
@@ -187,7 +187,7 @@ def _questions(material: Material, audit: Entry) -> Iterator[Block]:
             **{name: f"Along {name} paths" for name in _JUDGEMENTS},
         },
         rows,
-        (material.audit_source("counterfactuals"),),
+        (inputs.audit_source("counterfactuals"),),
         "Answers of a causal model that rests on the declared diagram; of the data, not of either "
         "trained model.",
     )
@@ -199,7 +199,7 @@ def _effect(effect: Entry | None) -> Number:
     return Number(effect["value"], effect["low"], effect["high"], sign=True)
 
 
-def _pathways(material: Material, audit: Entry) -> Block:
+def _pathways(inputs: ReportInputs, audit: Entry) -> Block:
     if not audit["pathways"]:
         return Missing(
             "No classification of pathways into fair and unfair: none is declared.",
@@ -223,7 +223,7 @@ def _pathways(material: Material, audit: Entry) -> Block:
             )
             for path in audit["pathways"]
         ),
-        (material.audit_source("pathways"),),
+        (inputs.audit_source("pathways"),),
     )
 
 
@@ -233,7 +233,7 @@ def _recommendation(audit: Entry) -> Iterator[Block]:
         yield Text(f"The audit recommends to begin with {first}.")
 
 
-def _base_rates(material: Material, audit: Entry) -> Table:
+def _base_rates(inputs: ReportInputs, audit: Entry) -> Table:
     return Table.of(
         "base-rates",
         "Share of positive outcomes in the data, by group and intersection",
@@ -254,11 +254,11 @@ def _base_rates(material: Material, audit: Entry) -> Table:
             )
             for entry in audit["base_rates"]
         ),
-        (material.audit_source("base_rates"),),
+        (inputs.audit_source("base_rates"),),
     )
 
 
-def _missingness(material: Material, audit: Entry) -> Block:
+def _missingness(inputs: ReportInputs, audit: Entry) -> Block:
     if not audit["missingness"]:
         return Text("No value is missing in any column.")
     return Table.of(
@@ -279,7 +279,7 @@ def _missingness(material: Material, audit: Entry) -> Block:
             )
             for entry in audit["missingness"]
         ),
-        (material.audit_source("missingness"),),
+        (inputs.audit_source("missingness"),),
     )
 
 
@@ -290,7 +290,7 @@ def _caveats(audit: Entry) -> Iterator[Block]:
             yield Bullets(tuple(audit[title]))
 
 
-def _paths(material: Material, audit: Entry) -> Iterator[Block]:
+def _paths(inputs: ReportInputs, audit: Entry) -> Iterator[Block]:
     rows: list[tuple[Cell, ...]] = [
         (
             query["question"],
@@ -312,11 +312,11 @@ def _paths(material: Material, audit: Entry) -> Iterator[Block]:
                 "effect": "Change of the share",
             },
             rows,
-            (material.audit_source("counterfactuals"),),
+            (inputs.audit_source("counterfactuals"),),
         )
 
 
-def _examples(material: Material, audit: Entry) -> Iterator[Block]:
+def _examples(inputs: ReportInputs, audit: Entry) -> Iterator[Block]:
     rows: list[tuple[Cell, ...]] = []
     for query in audit["counterfactuals"] or ():
         for example in query["examples"]:
@@ -346,6 +346,6 @@ def _examples(material: Material, audit: Entry) -> Iterator[Block]:
             "counterfactual": "Counterfactual chance",
         },
         rows,
-        (material.audit_source("counterfactuals"),),
+        (inputs.audit_source("counterfactuals"),),
     )
     yield Bullets(("The examples are rows of the data set: mind whom the report may be shown to.",))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from fairlightning.metrics import SMALL_SUPPORT
 from fairlightning.report.document import (
     Bullets,
     Code,
@@ -17,16 +16,16 @@ from fairlightning.report.document import (
     Table,
     Text,
 )
-from fairlightning.verification.reporting.material import VERIFICATION, Material
+from fairlightning.verification.reporting.inputs import VERIFICATION, ReportInputs
 from fairlightning.verification.results import ChecklistItem
 
 ROUGH = 5
 """Fewer seeds give a rough standard deviation."""
 
 
-def checklist(material: Material) -> Section:
+def checklist(inputs: ReportInputs) -> Section:
     """The eleven items, ticked by evidence or by a person's statement."""
-    found = material.found.checklist
+    found = inputs.found.checklist
     ticked = sum(item.ticked for item in found.items)
     word = "passed" if found.passed else "not passed"
     files = dict.fromkeys(path for item in found.items for path in item.sources)
@@ -65,14 +64,14 @@ def _evidence(item: ChecklistItem) -> str:
     return f"{item.evidence} ({', '.join(filter(None, (item.person, item.date)))})"
 
 
-def limits(material: Material) -> Section:
+def limits(inputs: ReportInputs) -> Section:
     """Assumptions, and what the figures do not say."""
-    return Section("limits", "Assumptions and limits", (Bullets(tuple(limit_sentences(material))),))
+    return Section("limits", "Assumptions and limits", (Bullets(tuple(limit_sentences(inputs))),))
 
 
-def limit_sentences(material: Material) -> Iterator[str]:
+def limit_sentences(inputs: ReportInputs) -> Iterator[str]:
     """What has to be known before the figures are used."""
-    found = material.found
+    found = inputs.found
     level = min((criterion.level for criterion in found.criteria), default=None)
     if level is not None:
         yield (
@@ -83,9 +82,7 @@ def limit_sentences(material: Material) -> Iterator[str]:
         f"Verdicts are about {found.criterion.replace('_', ' ')} for {', '.join(found.attributes)} "
         "at one threshold. Fairness criteria conflict; the tables show the others."
     )
-    yield (
-        f"A group with fewer than {SMALL_SUPPORT} rows takes no part in a verdict, and is listed."
-    )
+    yield (f"A group with {inputs.few} takes no part in a verdict, and is listed.")
     yield (
         "Labels and attributes are taken as they are recorded. Where they are biased or wrong, so "
         "are the figures."
@@ -93,13 +90,13 @@ def limit_sentences(material: Material) -> Iterator[str]:
     yield "Robustness curves change the rows, not the models: no model was trained again."
     if len(found.seeds) < ROUGH:
         yield f"Deviations over fewer than {ROUGH} seeds, such as these, are rough."
-    if material.audit is not None:
+    if inputs.audit is not None:
         yield "What the audit of the data assumes, and is not sure of, is in an appendix."
 
 
-def reproducibility(material: Material) -> Section:
+def reproducibility(inputs: ReportInputs) -> Section:
     """All that it takes to get the same numbers again, for an appendix."""
-    made = material.found.reproducibility
+    made = inputs.found.reproducibility
     if made.identical:
         same = "Training the same seed twice gave the same predictions, bit by bit."
     else:
@@ -109,7 +106,7 @@ def reproducibility(material: Material) -> Section:
         )
     rows = [
         ("Commit", made.commit or "not known: not run from a repository"),
-        ("Seeds", ", ".join(map(str, material.found.seeds))),
+        ("Seeds", ", ".join(map(str, inputs.found.seeds))),
         ("Configuration", made.config),
         *((f"Version of {name}", version) for name, version in made.packages.items()),
         *((f"Hardware: {name}", value) for name, value in made.hardware.items()),

@@ -19,21 +19,21 @@ from fairlightning.report.document import (
     Table,
     Text,
 )
-from fairlightning.verification.reporting.material import ADVICE, Material, RunFiles
+from fairlightning.verification.reporting.inputs import ADVICE, ReportInputs, RunFiles
 
 NETWORK, FAIRNESS = "network.", "fairness."
 
 
-def model(material: Material) -> Section:
+def model(inputs: ReportInputs) -> Section:
     """Architecture and method in the main text."""
-    run = material.intervention
-    blocks: list[Block] = [_size(run), _what_sees(material), *_method(material)]
+    run = inputs.intervention
+    blocks: list[Block] = [_size(run), _what_sees(inputs), *_method(inputs)]
     return Section("model", "Model and method", tuple(blocks))
 
 
-def architecture(material: Material) -> Section:
+def architecture(inputs: ReportInputs) -> Section:
     """Every layer, for an appendix."""
-    run = material.intervention
+    run = inputs.intervention
     blocks: list[Block] = [_layers(run)]
     if run.config is not None:
         blocks.append(_settings(run))
@@ -53,12 +53,13 @@ def _size(run: RunFiles) -> Block:
             f" {counts['fairness']:,} further parameters belong to the fairness objectives; they "
             "are used in training alone and are no part of an exported model."
         )
-    return Text(text + " The appendix on the architecture lists every layer.")
+    text += " The appendix on the architecture lists every layer."
+    return Text(text, sources=(run.source(f"checkpoints/{run.checkpoint.name}"),))
 
 
-def _what_sees(material: Material) -> Block:
+def _what_sees(inputs: ReportInputs) -> Block:
     """Which parts see sensitive columns: inputs, objectives, decisions."""
-    run = material.intervention
+    run = inputs.intervention
     data = (run.environment or {}).get("data")
     if not isinstance(data, Mapping) or "groups" not in data:
         return Missing(
@@ -67,10 +68,10 @@ def _what_sees(material: Material) -> Block:
         )
     sensitive = [name for name in data["groups"] if " & " not in name]
     features = [*data.get("numeric", ()), *data.get("categorical", ())]
-    inputs = [name for name in sensitive if name in features]
+    read = [name for name in sensitive if name in features]
     items = [f"Sensitive attributes: {', '.join(sensitive)}."]
-    if inputs:
-        items.append(f"The network reads {', '.join(inputs)} as an input, in prediction too.")
+    if read:
+        items.append(f"The network reads {', '.join(read)} as an input, in prediction too.")
     else:
         items.append(
             f"The network reads {len(features)} columns, none of them a sensitive attribute; "
@@ -79,19 +80,22 @@ def _what_sees(material: Material) -> Block:
     objectives = ", ".join(_objectives(run)) or "none"
     items.append(f"In training alone they are seen by the fairness objectives: {objectives}.")
     items.append("The threshold is the same for all groups.")
-    return Bullets(tuple(items))
+    sources = (run.source("environment.json", "data"), run.source("config.yaml", "method"))
+    return Bullets(tuple(items), sources)
 
 
-def _method(material: Material) -> Iterator[Block]:
-    found, run = material.found, material.intervention
+def _method(inputs: ReportInputs) -> Iterator[Block]:
+    found, run = inputs.found, inputs.intervention
     strength = (run.config or {}).get("method", {}).get("strength")
     at = "" if strength is None else f", strength {strength}"
+    before = ", ".join(_objectives(inputs.baseline)) or "none, a plain model"
     yield Text(
         f"Method: {found.method}{at}; criterion: {found.criterion.replace('_', ' ')}; decision "
-        f"threshold {found.threshold:g}. The baseline is the same network without the method, on "
-        "the same rows with the same seeds."
+        f"threshold {found.threshold:g}. Method of the baseline: {before}; it is trained on the "
+        "same rows with the same seeds.",
+        sources=(inputs.baseline.source("config.yaml"), run.source("config.yaml")),
     )
-    advice = material.advice
+    advice = inputs.advice
     if advice is None:
         yield Missing(
             "Why this method: no advice is recorded.",
@@ -100,7 +104,7 @@ def _method(material: Material) -> Iterator[Block]:
         )
         return
     yield Text("Why this method", "heading")
-    yield Bullets(tuple(_sentences(advice.get("recommendation"))))
+    yield Bullets(tuple(_sentences(advice.get("recommendation"))), (Source(ADVICE),))
     others = tuple(_sentences(advice.get("alternatives")))
     if others:
         yield Text("Alternatives, and what speaks against them", "heading")

@@ -11,7 +11,7 @@ from fairlightning.functional.criteria import CRITERIA
 from fairlightning.functional.score_figures import reliability
 from fairlightning.functional.score_histogram import ScoreTable
 from fairlightning.groups import GroupSpec, as_labels
-from fairlightning.metrics import SMALL_SUPPORT, Record, readable
+from fairlightning.metrics import Record, readable
 from fairlightning.report.document import (
     Block,
     Cell,
@@ -32,7 +32,7 @@ from fairlightning.report.figures import (
     svg,
 )
 from fairlightning.verification.files import read_predictions
-from fairlightning.verification.reporting.material import VERIFICATION, Material, RunFiles
+from fairlightning.verification.reporting.inputs import VERIFICATION, ReportInputs, RunFiles
 from fairlightning.verification.results import ComparisonRow, GroupRow
 
 STAGE = "test"
@@ -47,49 +47,47 @@ _BETTER: dict[bool | None, Cell] = {
 }
 
 
-def comparison(material: Material) -> Section:
+def comparison(inputs: ReportInputs) -> Section:
     """Baseline and intervention in the main text: the common figures, gaps and rates."""
-    found = material.found
+    found = inputs.found
     gaps = {*MAIN_GAPS, f"{found.criterion}_difference"}
     rows = [r for r in found.comparison if r.attribute is None and r.metric in MAIN_OVERALL]
     rows += [r for r in found.comparison if r.attribute in found.attributes and r.metric in gaps]
-    blocks: list[Block] = [comparison_table(material, "comparison", rows, "The common measures")]
-    blocks += _gap_pictures(material)
-    blocks.append(_rates_picture(material, _widest(material)))
+    blocks: list[Block] = [comparison_table(inputs, "comparison", rows, "The common measures")]
+    blocks += _gap_pictures(inputs)
+    blocks.append(_rates_picture(inputs, _widest(inputs)))
     return Section("comparison", "Baseline and intervention", tuple(blocks))
 
 
-def all_figures(material: Material) -> Section:
+def all_figures(inputs: ReportInputs) -> Section:
     """Every figure of both, and those of each seed, for an appendix."""
-    found = material.found
+    found = inputs.found
     rows = sorted(found.comparison, key=lambda row: row.attribute or "")
-    everything = comparison_table(material, "comparison-all", rows, "Every measure")
-    return Section(
-        "figures-all", "All measures", (everything, _seeds_table(material)), appendix=True
-    )
+    everything = comparison_table(inputs, "comparison-all", rows, "Every measure")
+    return Section("figures-all", "All measures", (everything, _seeds_table(inputs)), appendix=True)
 
 
-def groups(material: Material) -> Section:
+def groups(inputs: ReportInputs) -> Section:
     """Every group and intersection, for an appendix."""
-    blocks: list[Block] = [groups_table(material)]
-    first, crossings = _widest(material), dict.fromkeys(r.attribute for r in material.found.groups)
-    blocks += [_rates_picture(material, name) for name in crossings if name != first]
-    blocks += _heat_maps(material)
+    blocks: list[Block] = [groups_table(inputs)]
+    first, crossings = _widest(inputs), dict.fromkeys(r.attribute for r in inputs.found.groups)
+    blocks += [_rates_picture(inputs, name) for name in crossings if name != first]
+    blocks += _heat_maps(inputs)
     return Section("groups-all", "Groups and intersections", tuple(blocks), appendix=True)
 
 
-def calibration(material: Material) -> Section:
+def calibration(inputs: ReportInputs) -> Section:
     """Calibration of both models by group, for an appendix."""
     blocks: list[Block] = []
-    for role, run in _roles(material):
+    for role, run in _roles(inputs):
         blocks.append(Text(role.capitalize(), "heading"))
-        blocks += [_calibration(material, run, role, name) for name in material.found.attributes]
+        blocks += [_calibration(inputs, run, role, name) for name in inputs.found.attributes]
     return Section("calibration-all", "Calibration by group", tuple(blocks), appendix=True)
 
 
-def metric_sources(material: Material) -> tuple[Source, ...]:
+def metric_sources(inputs: ReportInputs) -> tuple[Source, ...]:
     """`metrics.json` of both models of every seed."""
-    runs = [run for run in material.found.runs if run.role in ("baseline", "intervention")]
+    runs = [run for run in inputs.found.runs if run.role in ("baseline", "intervention")]
     return tuple(Source(f"{run.folder}/metrics.json") for run in runs)
 
 
@@ -101,7 +99,7 @@ def picture(
 
 
 def comparison_table(
-    material: Material, name: str, rows: Sequence[ComparisonRow], caption: str
+    inputs: ReportInputs, name: str, rows: Sequence[ComparisonRow], caption: str
 ) -> Table:
     """Measures of baseline and intervention with their change."""
     cells: list[tuple[Cell, ...]] = [
@@ -122,7 +120,7 @@ def comparison_table(
         )
         for row in rows
     ]
-    seeds = ", ".join(map(str, material.found.seeds))
+    seeds = ", ".join(map(str, inputs.found.seeds))
     return Table.of(
         name,
         f"{caption}, {STAGE} rows, mean ± deviation over seeds {seeds}",
@@ -137,21 +135,21 @@ def comparison_table(
             "rows": "Rows",
         },
         cells,
-        (Source(VERIFICATION, "comparison"), *metric_sources(material)),
+        (Source(VERIFICATION, "comparison"), *metric_sources(inputs)),
         "Rows: of a difference or ratio, those of the smallest group. A dash is not estimable.",
     )
 
 
-def _widest(material: Material) -> str:
+def _widest(inputs: ReportInputs) -> str:
     """The attribute whose gap under the criterion was widest before."""
-    found = material.found
+    found = inputs.found
     metric = f"{found.criterion}_difference"
     gaps = {r.attribute: r.baseline.mean or 0.0 for r in found.comparison if r.metric == metric}
     return max(found.attributes, key=lambda name: gaps.get(name, 0.0))
 
 
-def _seeds_table(material: Material) -> Table:
-    found = material.found
+def _seeds_table(inputs: ReportInputs) -> Table:
+    found = inputs.found
     columns = {"metric": "Measure", "of": "Of"}
     for seed in found.seeds:
         for role in ("baseline", "intervention"):
@@ -168,29 +166,27 @@ def _seeds_table(material: Material) -> Table:
         f"The common measures of each training, {STAGE} rows",
         columns,
         rows,
-        (Source(VERIFICATION, "comparison"), *metric_sources(material)),
+        (Source(VERIFICATION, "comparison"), *metric_sources(inputs)),
     )
 
 
-def _roles(material: Material) -> tuple[tuple[str, RunFiles], ...]:
-    return ("baseline", material.baseline), ("intervention", material.intervention)
+def _roles(inputs: ReportInputs) -> tuple[tuple[str, RunFiles], ...]:
+    return ("baseline", inputs.baseline), ("intervention", inputs.intervention)
 
 
-def _shown_seed(material: Material) -> str:
-    return f"Seed {material.seed}, {STAGE} rows."
+def _shown_seed(inputs: ReportInputs) -> str:
+    return f"Seed {inputs.seed}, {STAGE} rows."
 
 
-def _pair_sources(material: Material) -> tuple[Source, Source]:
+def _pair_sources(inputs: ReportInputs) -> tuple[Source, Source]:
     return (
-        material.baseline.source("metrics.json"),
-        material.intervention.source("metrics.json"),
+        inputs.baseline.source("metrics.json"),
+        inputs.intervention.source("metrics.json"),
     )
 
 
-def _no_records(material: Material, what: str) -> Missing | None:
-    lacking = [
-        run.folder for run in (material.baseline, material.intervention) if run.records is None
-    ]
+def _no_records(inputs: ReportInputs, what: str) -> Missing | None:
+    lacking = [run.folder for run in (inputs.baseline, inputs.intervention) if run.records is None]
     if not lacking:
         return None
     return Missing(
@@ -199,12 +195,12 @@ def _no_records(material: Material, what: str) -> Missing | None:
     )
 
 
-def _gap_pictures(material: Material) -> Iterator[Block]:
-    missing = _no_records(material, "The picture of gaps")
+def _gap_pictures(inputs: ReportInputs) -> Iterator[Block]:
+    missing = _no_records(inputs, "The picture of gaps")
     if missing:
         yield missing
         return
-    found = material.found
+    found = inputs.found
     gaps = {*MAIN_GAPS, f"{found.criterion}_difference"}
     wanted = {*found.attributes, " & ".join(found.attributes)}
 
@@ -213,45 +209,45 @@ def _gap_pictures(material: Material) -> Iterator[Block]:
         return [r for r in of if r.group is None]
 
     figure = gaps_figure(
-        kept(material.intervention.records), STAGE, baseline=kept(material.baseline.records)
+        kept(inputs.intervention.records), STAGE, baseline=kept(inputs.baseline.records)
     )
     yield picture(
         "gaps",
         figure,
-        f"Differences between groups before and after. {_shown_seed(material)}",
+        f"Differences between groups before and after. {_shown_seed(inputs)}",
         "Differences between groups with intervals, baseline above intervention; the numbers are "
         "in the table of all measures.",
-        _pair_sources(material),
+        _pair_sources(inputs),
     )
 
 
-def _rates_picture(material: Material, attribute: str) -> Block:
-    missing = _no_records(material, f"The picture of groups of {attribute}")
+def _rates_picture(inputs: ReportInputs, attribute: str) -> Block:
+    missing = _no_records(inputs, f"The picture of groups of {attribute}")
     if missing:
         return missing
-    criterion = CRITERIA.get(material.found.criterion)
+    criterion = CRITERIA.get(inputs.found.criterion)
     rates = tuple(dict.fromkeys([*(criterion.rates if criterion else ()), "accuracy"]))
-    known = {r.metric for r in material.intervention.records or () if r.attribute == attribute}
+    known = {r.metric for r in inputs.intervention.records or () if r.attribute == attribute}
     figure = rates_figure(
-        material.intervention.records or [],
+        inputs.intervention.records or [],
         STAGE,
         attribute,
         [rate for rate in rates if rate in known] or None,
-        baseline=material.baseline.records,
+        baseline=inputs.baseline.records,
     )
     return picture(
         f"rates-{_identifier(attribute)}",
         figure,
-        f"Groups of {attribute} before and after. {_shown_seed(material)}",
+        f"Groups of {attribute} before and after. {_shown_seed(inputs)}",
         f"Rates of each group of {attribute} with intervals, baseline above intervention; the "
         "numbers are in the table of groups.",
-        _pair_sources(material),
+        _pair_sources(inputs),
     )
 
 
-def groups_table(material: Material) -> Table:
+def groups_table(inputs: ReportInputs) -> Table:
     """Every group and intersection, whatever its support."""
-    rows = sorted(material.found.groups, key=lambda row: (row.attribute.count("&"), row.attribute))
+    rows = sorted(inputs.found.groups, key=lambda row: (row.attribute.count("&"), row.attribute))
     return Table.of(
         "groups",
         f"Every group and intersection, {STAGE} rows, mean ± deviation over seeds",
@@ -266,8 +262,8 @@ def groups_table(material: Material) -> Table:
             "rows": "Rows",
         },
         tuple(_group_cells(row) for row in rows),
-        (Source(VERIFICATION, "groups"), *metric_sources(material)),
-        f"Too few rows: fewer than {SMALL_SUPPORT} rows of the rate; no verdict on these groups. "
+        (Source(VERIFICATION, "groups"), *metric_sources(inputs)),
+        f"Too few rows: {inputs.few} of the rate; no verdict on these groups. "
         "Rows: different rows over all seeds.",
     )
 
@@ -289,16 +285,16 @@ def _group_cells(row: GroupRow) -> tuple[Cell, ...]:
     )
 
 
-def _heat_maps(material: Material) -> Iterator[Block]:
-    missing = _no_records(material, "The maps of intersections")
+def _heat_maps(inputs: ReportInputs) -> Iterator[Block]:
+    missing = _no_records(inputs, "The maps of intersections")
     if missing:
         yield missing
         return
     crossings = dict.fromkeys(
-        row.attribute for row in material.found.groups if row.attribute.count(" & ") in (1, 2)
+        row.attribute for row in inputs.found.groups if row.attribute.count(" & ") in (1, 2)
     )
-    rates = dict.fromkeys(row.rate for row in material.found.groups)
-    for role, run in _roles(material):
+    rates = dict.fromkeys(row.rate for row in inputs.found.groups)
+    for role, run in _roles(inputs):
         yield Text(role.capitalize(), "heading")
         for crossing in crossings:
             for rate in rates:
@@ -306,7 +302,7 @@ def _heat_maps(material: Material) -> Iterator[Block]:
                     f"map-{role}-{_identifier(rate)}-{_identifier(crossing)}",
                     intersections_figure(run.records or [], STAGE, rate, crossing.split(" & ")),
                     f"{role.capitalize()}: {readable(rate)} of intersections of {crossing}. "
-                    f"{_shown_seed(material)}",
+                    f"{_shown_seed(inputs)}",
                     f"{readable(rate).capitalize()} of every intersection of {crossing} under the "
                     f"{role}; the numbers are in the table of groups.",
                     (run.source("metrics.json"),),
@@ -315,7 +311,7 @@ def _heat_maps(material: Material) -> Iterator[Block]:
         yield Text("There is one sensitive attribute, and so no intersection.")
 
 
-def _calibration(material: Material, run: RunFiles, role: str, attribute: str) -> Block:
+def _calibration(inputs: ReportInputs, run: RunFiles, role: str, attribute: str) -> Block:
     if run.predictions is None:
         return Missing(
             f"Calibration of the {role} by {attribute}: there is no predictions.parquet in "
@@ -335,7 +331,7 @@ def _calibration(material: Material, run: RunFiles, role: str, attribute: str) -
     return picture(
         f"calibration-{role}-{_identifier(attribute)}",
         calibration_figure(*curve, groups, stage=STAGE, attribute=attribute),
-        f"{role.capitalize()}: calibration by {attribute}. {_shown_seed(material)}",
+        f"{role.capitalize()}: calibration by {attribute}. {_shown_seed(inputs)}",
         f"Share of positives against score for each group of {attribute} under the {role}.",
         (run.source("predictions.parquet"),),
     )

@@ -21,30 +21,31 @@ from fairlightning.report.document import (
 )
 from fairlightning.report.figures import Panel, Series, front_figure, graded_figure
 from fairlightning.verification.front_rows import front_rows
-from fairlightning.verification.reporting.material import (
+from fairlightning.verification.reporting.inputs import (
     DECISION,
-    FRONT,
     VERIFICATION,
-    Material,
+    ReportInputs,
 )
 from fairlightning.verification.reporting.results import picture
 from fairlightning.verification.results import Curve, Reading
 
-_FRONT_MEND = "run `fairlightning verify` with a method that has a strength, or copy the folder of "
-_FRONT_MEND += "`fairlightning front` to front/."
+_FRONT_MEND = (
+    "take a method that has a strength, or copy the folder of `fairlightning front` here, "
+)
+_FRONT_MEND += "as front/."
 
 _CURVE_MEND = "give what is lacking to `fairlightning verify` and run it again in this folder."
 
 
-def trade_off(material: Material) -> Section:
+def trade_off(inputs: ReportInputs) -> Section:
     """Other strengths of the method: the front, and how figures follow λ."""
-    blocks: list[Block] = [*_front(material), *_decision(material), *_elasticity(material)]
+    blocks: list[Block] = [*_front(inputs), *_decision(inputs), *_elasticity(inputs)]
     return Section("trade-off", "Trade-off", tuple(blocks))
 
 
-def robustness(material: Material) -> Section:
+def robustness(inputs: ReportInputs) -> Section:
     """What shifts do to accuracy and gaps, as a table."""
-    curves = [*material.found.drift, material.found.thresholds]
+    curves = [*inputs.found.drift, inputs.found.thresholds]
     shown = [curve for curve in curves if curve.points]
     blocks: list[Block] = [_overview(curves)] if shown else []
     gone = [_why(curve) for curve in curves if not curve.points]
@@ -53,10 +54,10 @@ def robustness(material: Material) -> Section:
     return Section("robustness", "Robustness", tuple(blocks))
 
 
-def all_curves(material: Material) -> Section:
+def all_curves(inputs: ReportInputs) -> Section:
     """A picture and a table for every curve, for an appendix."""
-    blocks: list[Block] = list(_strengths(material))
-    for curve in (*material.found.drift, material.found.thresholds):
+    blocks: list[Block] = list(_strengths(inputs))
+    for curve in (*inputs.found.drift, inputs.found.thresholds):
         if not curve.points:
             blocks.append(_omitted(curve))
             continue
@@ -64,8 +65,8 @@ def all_curves(material: Material) -> Section:
     return Section("curves-all", "Robustness curves", tuple(blocks), appendix=True)
 
 
-def _front(material: Material) -> Iterator[Block]:
-    front = material.front
+def _front(inputs: ReportInputs) -> Iterator[Block]:
+    front = inputs.front
     if front is None:
         yield Missing("No front of models of other strengths.", _FRONT_MEND)
         return
@@ -79,38 +80,41 @@ def _front(material: Material) -> Iterator[Block]:
     except DataError as error:
         yield Missing(f"The picture of the front: {error}", _FRONT_MEND)
         return
+    page = _front_file(inputs, ".html", "to choose on")
+    pages = [page] if (inputs.folder / page.path).is_file() else []
     yield picture(
         "front",
         figure,
         f"What other strengths of the method would give: models that no other "
         f"beats on validation are filled ({sum(row.chosen for row in rows)} of {len(rows)}).",
-        "Performance against gap of each model of the front; front/front.html has the numbers.",
-        (Source(FRONT), *_page(material)),
+        "Performance against gap of each model of the front.",
+        (_front_file(inputs, ".json"), *pages),
     )
 
 
-def _page(material: Material) -> list[Source]:
-    page = FRONT.replace(".json", ".html")
-    return [Source(page, "to choose on")] if (material.folder / page).is_file() else []
+def _front_file(inputs: ReportInputs, ending: str, what: str = "") -> Source:
+    return Source(f"{inputs.front_folder}/front{ending}", what)
 
 
-def _decision(material: Material) -> Iterator[Block]:
-    decision = material.decision
+def _decision(inputs: ReportInputs) -> Iterator[Block]:
+    decision = inputs.decision
     if decision is None:
+        page = _front_file(inputs, ".html").path
         yield Missing(
             "No person's decision for one model of the front.",
-            f"choose on front/front.html, save {DECISION} here and run `fairlightning report`.",
+            f"choose on {page}, save {DECISION} here and run `fairlightning report`.",
         )
         return
     bounds = "meets its bounds" if decision.within_bounds else "does not meet all bounds"
     yield Text(
         f"Decision of {decision.by}, {decision.time:%Y-%m-%d}: {decision.point.id}, which {bounds} "
-        f"on validation. Reason: {decision.reason}"
+        f"on validation. Reason: {decision.reason}",
+        sources=(Source(DECISION),),
     )
 
 
-def _strengths(material: Material) -> Iterator[Block]:
-    sensitivity = material.found.sensitivity
+def _strengths(inputs: ReportInputs) -> Iterator[Block]:
+    sensitivity = inputs.found.sensitivity
     if not sensitivity.points:
         why = (sensitivity.omitted or "no figures").rstrip(".")
         yield Missing(f"How figures follow the strength of the method: {why}.", _FRONT_MEND)
@@ -120,7 +124,7 @@ def _strengths(material: Material) -> Iterator[Block]:
     at = None
     if sensitivity.strength is not None:
         at = float(np.interp(sensitivity.strength, strengths, range(len(points))))
-    gap = readable(f"{material.found.criterion}_difference")
+    gap = readable(f"{inputs.found.criterion}_difference")
     figures = {
         "Accuracy": [Series("accuracy", [point.accuracy for point in points])],
         gap[0].upper() + gap[1:]: [
@@ -142,8 +146,8 @@ def _strengths(material: Material) -> Iterator[Block]:
         )
 
 
-def _elasticity(material: Material) -> Iterator[Block]:
-    sensitivity = material.found.sensitivity
+def _elasticity(inputs: ReportInputs) -> Iterator[Block]:
+    sensitivity = inputs.found.sensitivity
     changes = ", ".join(
         f"{name} {number_text(Number(value, sign=True, digits=2, unit=' %'))}"
         for name, value in sensitivity.elasticity.items()

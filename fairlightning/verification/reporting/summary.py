@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fairlightning.functional.criteria import CRITERIA
-from fairlightning.metrics import SMALL_SUPPORT, readable
+from fairlightning.metrics import readable
 from fairlightning.report.document import (
     Block,
     Bullets,
@@ -20,7 +20,7 @@ from fairlightning.report.document import (
     number_text,
 )
 from fairlightning.verification.reporting import words
-from fairlightning.verification.reporting.material import VERIFICATION, Material
+from fairlightning.verification.reporting.inputs import VERIFICATION, ReportInputs
 from fairlightning.verification.results import (
     ComparisonRow,
     Finding,
@@ -29,14 +29,14 @@ from fairlightning.verification.results import (
 )
 
 
-def summary(material: Material) -> Section:
+def summary(inputs: ReportInputs) -> Section:
     """The executive summary."""
-    found = material.found
-    blocks: list[Block] = [Bullets(found.summary)] if found.summary else []
+    found = inputs.found
+    blocks: list[Block] = []
     for title, items in (
         ("What was found", _findings(found)),
         ("What it costs", _costs(found)),
-        ("What is not known", _unknown(material)),
+        ("What is not known", _unknown(inputs)),
     ):
         blocks += [Text(title, "heading"), Bullets(tuple(items))]
     blocks.append(
@@ -107,8 +107,8 @@ def _worse(row: ComparisonRow) -> str:
     )
 
 
-def _unknown(material: Material) -> Iterator[str]:
-    found = material.found
+def _unknown(inputs: ReportInputs) -> Iterator[str]:
+    found = inputs.found
     for criterion in found.criteria:
         open_ = [f for f in criterion.findings if f.verdict == "not enough evidence"]
         if open_:
@@ -117,7 +117,7 @@ def _unknown(material: Material) -> Iterator[str]:
     small = [row for row in found.groups if row.small]
     if small:
         names = ", ".join(dict.fromkeys(words.short(row.group) for row in small))
-        yield (f"Too few rows to be judged (at least {SMALL_SUPPORT} are needed): {names}.")
+        yield f"Too few rows to be judged ({inputs.few}): {names}."
     if len(found.seeds) == 1:
         yield "There is one training of each model; how much another would differ is not known."
     for curve in (*found.drift, found.thresholds):
@@ -125,7 +125,7 @@ def _unknown(material: Material) -> Iterator[str]:
             yield f"Not examined: {curve.title.rstrip('.')} ({curve.omitted.rstrip('.')})."
     if found.sensitivity.omitted:
         yield f"Not examined: other strengths of the method ({found.sensitivity.omitted})."
-    if material.audit is None:
+    if inputs.audit is None:
         yield "Where the differences come from: no audit of the data was made."
     yield (
         "All figures are of past data like those that the model was trained on; other data were "
@@ -133,9 +133,9 @@ def _unknown(material: Material) -> Iterator[str]:
     )
 
 
-def criteria(material: Material) -> Section:
+def criteria(inputs: ReportInputs) -> Section:
     """The success criteria with their verdicts."""
-    found = material.found
+    found = inputs.found
     notes = [criterion.note for criterion in found.criteria]
     table = Table.of(
         "criteria",
@@ -157,9 +157,9 @@ def criteria(material: Material) -> Section:
     return Section("criteria", "Success criteria", (table,))
 
 
-def all_findings(material: Material) -> Section:
+def all_findings(inputs: ReportInputs) -> Section:
     """Every finding of every criterion, for an appendix."""
-    found = material.found
+    found = inputs.found
     table = Table.of(
         "findings",
         "What the criteria rest on",
@@ -178,7 +178,9 @@ def all_findings(material: Material) -> Section:
         _criteria_sources(found),
         "Held against the bound: " + "; ".join(f"{c.name}, the {c.figure}" for c in found.criteria),
     )
-    return Section("findings-all", "Findings of every criterion", (table,), appendix=True)
+    sentences = Bullets(found.summary, (Source(VERIFICATION, "summary"),))
+    title = "Findings of every criterion"
+    return Section("findings-all", title, (sentences, table), appendix=True)
 
 
 def _found(criterion: SuccessCriterion) -> str:

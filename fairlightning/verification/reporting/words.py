@@ -10,7 +10,7 @@ from fairlightning.metrics import readable
 from fairlightning.report.document import Status
 from fairlightning.verification.results import GroupRow, SuccessCriterion, Verification
 
-PLAIN, FAIR = "the plain model", "the model trained for fairness"
+PLAIN, FAIR = "the baseline", "the model trained for fairness"
 """What baseline and intervention are called in sentences."""
 
 VERDICTS: dict[Verdict, Status] = {
@@ -65,23 +65,11 @@ def overall_status(found: Verification) -> Status:
 
 
 def headline(found: Verification) -> str:
-    """The verdict in a sentence.
-
-    Says how many of the success criteria are met, and which are not.
-    """
-    parts = {
-        verdict: [c.title for c in found.criteria if c.verdict == verdict] for verdict in VERDICTS
-    }
-    total = len(found.criteria)
-    if len(parts["met"]) == total:
-        text = f"All {total} success criteria are met."
-    else:
-        text = f"{len(parts['met'])} of {total} success criteria are met."
-    if parts["not met"]:
-        text += f" Not met: {_listed(parts['not met'])}."
-    if parts["not enough evidence"]:
-        text += f" Cannot be judged from these data: {_listed(parts['not enough evidence'])}."
-    return text
+    """The verdict in a sentence."""
+    if found.summary:
+        return found.summary[0]
+    met = sum(criterion.verdict == "met" for criterion in found.criteria)
+    return f"{met} of {len(found.criteria)} success criteria are met."
 
 
 def short(group: str) -> str:
@@ -155,16 +143,3 @@ def _hundred(rate: float) -> str:
 def _apart(gap: float) -> str:
     # 17.6 and 11.2 are 18 and 11, yet 6 apart: one digit says why.
     return f"{100 * gap:.1f}"
-
-
-def _listed(titles: Sequence[str]) -> str:
-    return "; ".join(title.rstrip(".") for title in titles)
-
-
-def points(value: float) -> str:
-    """A change of a share in percentage points, without its sign.
-
-    >>> points(-0.0092)
-    '0.9 percentage points'
-    """
-    return f"{abs(100 * value):.1f} percentage points"

@@ -6,7 +6,7 @@ import json
 from importlib.metadata import version
 from pathlib import Path
 
-from fairlightning.report.document import Document, File, Picture, Section, Table
+from fairlightning.report.document import Document, File, Section
 from fairlightning.report.markdown import markdown
 from fairlightning.report.pages import report_page
 from fairlightning.report.plain import PICTURES, plain
@@ -20,7 +20,7 @@ from fairlightning.verification.reporting import (
     words,
 )
 from fairlightning.verification.reporting.card import model_card
-from fairlightning.verification.reporting.material import VERIFICATION, Material, read_material
+from fairlightning.verification.reporting.inputs import VERIFICATION, ReportInputs, read_inputs
 
 REPORT_FILES = ("report.html", "report.md", "report.json", "model_card.md")
 """Files that `write_report` writes, beside the folder of pictures."""
@@ -61,34 +61,34 @@ def write_report(folder: str | Path) -> list[Path]:
     Raises:
         DataError: If there is no `verification.json`, or a file that is there cannot be used.
     """
-    material = read_material(folder)
-    document = build_document(material)
+    inputs = read_inputs(folder)
+    document = build_document(inputs)
     content = plain(document)
     texts = (
         report_page(document),
         markdown(document),
         json.dumps(content, ensure_ascii=False, indent=1) + "\n",
-        model_card(material),
+        model_card(inputs),
     )
-    pictures = material.folder / PICTURES
+    pictures = inputs.folder / PICTURES
     pictures.mkdir(exist_ok=True)
     for picture in document.pictures:
         (pictures / f"{picture.id}.svg").write_text(picture.svg, encoding="utf-8")
-    paths = [material.folder / name for name in REPORT_FILES]
+    paths = [inputs.folder / name for name in REPORT_FILES]
     for path, text in zip(paths, texts, strict=True):
         path.write_text(text, encoding="utf-8")
     return paths
 
 
-def build_document(material: Material) -> Document:
+def build_document(inputs: ReportInputs) -> Document:
     """Say all that a report says.
 
     Raises:
         DataError: If a file that the verification names is not there.
     """
-    found = material.found
-    sections = [section(material) for section in _SECTIONS]
-    files = _files(material, sections)
+    found = inputs.found
+    sections = [section(inputs) for section in _SECTIONS]
+    files = _files(inputs, sections)
     seeds = ", ".join(map(str, found.seeds))
     return Document(
         title=found.title,
@@ -102,9 +102,9 @@ def build_document(material: Material) -> Document:
     )
 
 
-def _files(material: Material, sections: list[Section]) -> tuple[File, ...]:
+def _files(inputs: ReportInputs, sections: list[Section]) -> tuple[File, ...]:
     """Every file that a source names, `verification.json` first."""
-    blocks = [block for section in sections for block in section.blocks]
-    sources = [s for block in blocks if isinstance(block, Table | Picture) for s in block.sources]
+    blocks = (block for section in sections for block in section.blocks)
+    sources = [source for block in blocks for source in getattr(block, "sources", ())]
     paths = dict.fromkeys([VERIFICATION, *sorted(source.path for source in sources)])
-    return tuple(material.file(path) for path in paths)
+    return tuple(inputs.file(path) for path in paths)

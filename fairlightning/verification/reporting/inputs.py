@@ -21,7 +21,10 @@ from fairlightning.verification.front_json import read_front
 from fairlightning.verification.results import Run, Verification
 from fairlightning.verification.results_json import read_verification
 
-VERIFICATION, FRONT, DECISION = "verification.json", "front/front.json", "decision.json"
+VERIFICATION, DECISION, CONFIG = "verification.json", "decision.json", "config.yaml"
+FRONTS = ("front", "around")
+"""Folders with a front: of `fairlightning front`, and of the verification itself."""
+
 AUDIT, ADVICE, CARD = "audit.json", "advice.json", "card.yaml"
 AUDIT_FORMAT = 1
 """Version of `audit.json` that reports can read."""
@@ -68,7 +71,7 @@ class RunFiles:
 
 
 @dataclass(frozen=True)
-class Material:
+class ReportInputs:
     """What a report is made from; None in place of an optional file that is not there.
 
     Attributes:
@@ -76,7 +79,9 @@ class Material:
         found: What `verification.json` holds.
         baseline: The baseline of the first seed.
         intervention: The intervention of the first seed.
+        config: Configuration of the verification.
         front: Models of other strengths.
+        front_folder: Folder of the front, relative to `folder`.
         decision: Which of them was chosen, by whom and why.
         audit: What `audit.json` holds.
         audit_folder: Folder of `audit.json`, relative to `folder`; empty if it is `folder`.
@@ -88,7 +93,9 @@ class Material:
     found: Verification
     baseline: RunFiles
     intervention: RunFiles
+    config: Mapping[str, Any] | None
     front: Front | None
+    front_folder: str
     decision: Decision | None
     audit: Mapping[str, Any] | None
     audit_folder: str
@@ -99,6 +106,13 @@ class Material:
     def seed(self) -> int:
         """Seed of the runs whose records and predictions are shown."""
         return self.found.seeds[0]
+
+    @property
+    def few(self) -> str:
+        """How few rows are too few for a verdict, in words."""
+        success = (self.config or {}).get("success")
+        least = success.get("min_support") if isinstance(success, Mapping) else None
+        return "too few rows" if least is None else f"fewer than {least} different rows"
 
     def audit_source(self, what: str = "") -> Source:
         """`audit.json` as a source."""
@@ -112,7 +126,7 @@ class Material:
         return File(path, len(content), hashlib.sha256(content).hexdigest())
 
 
-def read_material(folder: str | Path) -> Material:
+def read_inputs(folder: str | Path) -> ReportInputs:
     """Read what is in the folder of a verification.
 
     Args:
@@ -130,18 +144,22 @@ def read_material(folder: str | Path) -> Material:
             mend="run `fairlightning verify`, or name the folder that it printed as Results",
         )
     found = read_verification(folder / VERIFICATION)
-    front = read_front(folder / FRONT) if (folder / FRONT).is_file() else None
+    fronts = [name for name in FRONTS if (folder / name / "front.json").is_file()]
+    front_folder = fronts[0] if fronts else FRONTS[-1]
+    front_path = folder / front_folder / "front.json"
     decision = None
     if (folder / DECISION).is_file():
-        decision = read_decision(folder / DECISION, folder / FRONT)
+        decision = read_decision(folder / DECISION, front_path)
     places = [place for place in ("", "audit/") if (folder / f"{place}{AUDIT}").is_file()]
     place = places[0] if places else ""
-    return Material(
+    return ReportInputs(
         folder,
         found,
         _run(folder, found, "baseline"),
         _run(folder, found, "intervention"),
-        front,
+        _mapping(folder / CONFIG) if (folder / CONFIG).is_file() else None,
+        read_front(front_path) if fronts else None,
+        front_folder,
         decision,
         _audit(folder / place / AUDIT) if places else None,
         place,
