@@ -19,7 +19,7 @@ from fairlightning.report.document import (
     Table,
     Text,
 )
-from fairlightning.verification.reporting.inputs import ReportInputs
+from fairlightning.verification.reporting.inputs import AUDIT, ReportInputs, understood
 
 _MEND = "run `fairlightning audit` for this data set, copy its files to audit/ in this folder, and "
 _MEND += "run `fairlightning report`."
@@ -45,26 +45,25 @@ def causes(inputs: ReportInputs) -> Section:
             _MEND,
         )
         return Section("causes", "Data and causes", (missing,))
-    return Section(
-        "causes",
-        "Data and causes",
-        (
-            Text(_roles(audit)),
+    with understood(AUDIT):
+        blocks = (
+            Text(_roles(audit), sources=(inputs.audit_source("variables"),)),
             _proxies(inputs, audit, "proxies", _PROXIES),
             _diagram(inputs, audit),
             *_questions(inputs, audit),
             _pathways(inputs, audit),
             *_recommendation(audit),
-        ),
-    )
+        )
+    return Section("causes", "Data and causes", blocks)
 
 
 def audit_tables(inputs: ReportInputs) -> Section:
     """The variable map, all proxies, base rates and examples, for an appendix."""
-    audit = inputs.audit
+    title, audit = "Variable map and counterfactual examples", inputs.audit
     if audit is None:
         blocks: tuple[Block, ...] = (Missing("No audit of the data.", _MEND),)
-    else:
+        return Section("audit-all", title, blocks, appendix=True)
+    with understood(AUDIT):
         blocks = (
             _variables(inputs, audit),
             _proxies(inputs, audit, "proxies-all", None),
@@ -74,7 +73,7 @@ def audit_tables(inputs: ReportInputs) -> Section:
             *_paths(inputs, audit),
             *_examples(inputs, audit),
         )
-    return Section("audit-all", "Variable map and counterfactual examples", blocks, appendix=True)
+    return Section("audit-all", title, blocks, appendix=True)
 
 
 def _roles(audit: Entry) -> str:

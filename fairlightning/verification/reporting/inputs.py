@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,12 @@ AUDIT, ADVICE, CARD = "audit.json", "advice.json", "card.yaml"
 AUDIT_FORMAT = 1
 """Version of `audit.json` that reports can read."""
 
+_ADVICE_KEYS: dict[str, type | tuple[type, ...]] = {
+    "recommendation": dict,
+    "alternatives": list,
+    "ruled_out": dict,
+    "cautions": list,
+}
 _AUDIT_KEYS: dict[str, type | tuple[type, ...]] = {
     "data": dict,
     "variables": list,
@@ -163,9 +170,26 @@ def read_inputs(folder: str | Path) -> ReportInputs:
         decision,
         _audit(folder / place / AUDIT) if places else None,
         place,
-        _mapping(folder / ADVICE) if (folder / ADVICE).is_file() else None,
+        _checked(folder / ADVICE, _ADVICE_KEYS) if (folder / ADVICE).is_file() else None,
         _card(folder / CARD) if (folder / CARD).is_file() else {},
     )
+
+
+@contextmanager
+def understood(name: str) -> Iterator[None]:
+    """Turn an entry that a file lacks, or that is of another kind, into an error that names it.
+
+    Args:
+        name: Name of the file.
+
+    Raises:
+        DataError: In place of what reading the entries raised.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError) as error:
+        message = f"an entry that is missing or of another kind ({error!r})"
+        raise _refused(Path(name), message, "what fairlightning writes") from error
 
 
 def _run(folder: Path, found: Verification, role: str) -> RunFiles:
@@ -210,13 +234,19 @@ def _mapping(path: Path) -> dict[str, Any]:
 
 
 def _audit(path: Path) -> dict[str, Any]:
-    content = _mapping(path)
+    content = _checked(path, _AUDIT_KEYS)
     if content.get("format") != AUDIT_FORMAT:
         raise _refused(path, f"format {content.get('format')!r}", f"format {AUDIT_FORMAT}")
-    for name, kind in _AUDIT_KEYS.items():
+    return content
+
+
+def _checked(path: Path, kinds: Mapping[str, type | tuple[type, ...]]) -> dict[str, Any]:
+    """A mapping with entries of these kinds, whatever else it has."""
+    content = _mapping(path)
+    for name, kind in kinds.items():
         if name not in content or not isinstance(content[name], kind):
-            found = f"{name!r} missing" if name not in content else f"{content[name]!r:.60}"
-            raise _refused(path, found, f"what `fairlightning audit` writes as {name!r}")
+            found = f"{content[name]!r:.60} as" if name in content else "no"
+            raise _refused(path, f"{found} {name!r}", "what fairlightning writes")
     return content
 
 

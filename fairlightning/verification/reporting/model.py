@@ -19,7 +19,12 @@ from fairlightning.report.document import (
     Table,
     Text,
 )
-from fairlightning.verification.reporting.inputs import ADVICE, ReportInputs, RunFiles
+from fairlightning.verification.reporting.inputs import (
+    ADVICE,
+    ReportInputs,
+    RunFiles,
+    understood,
+)
 
 NETWORK, FAIRNESS = "network.", "fairness."
 
@@ -32,12 +37,14 @@ def model(inputs: ReportInputs) -> Section:
 
 
 def architecture(inputs: ReportInputs) -> Section:
-    """Every layer, for an appendix."""
+    """Every layer and setting, and the techniques that were advised, for an appendix."""
     run = inputs.intervention
     blocks: list[Block] = [_layers(run)]
     if run.config is not None:
         blocks.append(_settings(run))
-    return Section("architecture", "Model architecture", tuple(blocks), appendix=True)
+    if inputs.advice is not None:
+        blocks.append(_advice(inputs.advice))
+    return Section("architecture", "Model and choice of method", tuple(blocks), appendix=True)
 
 
 def _size(run: RunFiles) -> Block:
@@ -103,31 +110,34 @@ def _method(inputs: ReportInputs) -> Iterator[Block]:
             "`fairlightning report`.",
         )
         return
-    yield Text("Why this method", "heading")
-    yield Bullets(tuple(_sentences(advice.get("recommendation"))), (Source(ADVICE),))
-    others = tuple(_sentences(advice.get("alternatives")))
-    if others:
-        yield Text("Alternatives, and what speaks against them", "heading")
-        yield Bullets(others + tuple(_sentences(advice.get("ruled_out"))))
+    with understood(ADVICE):
+        first = advice["recommendation"]
+        yield Text(
+            f"Why this method: for this model and these data {first['name']} is advised first: "
+            f"{'; '.join(first['reasons'])}. The appendix on the model has the alternatives.",
+            sources=(Source(ADVICE),),
+        )
 
 
-def _sentences(content: object) -> Iterator[str]:
-    """What an entry of the advice says, a line for each technique."""
-    if isinstance(content, Mapping):
-        yield "; ".join(f"{name.replace('_', ' ')}: {_flat(v)}" for name, v in content.items() if v)
-    elif isinstance(content, list):
-        for entry in content:
-            yield from _sentences(entry)
-    elif content:
-        yield str(content)
+def _advice(advice: Mapping[str, Any]) -> Table:
+    with understood(ADVICE):
+        return Table.of(
+            "advice",
+            "Techniques for this model and these data, the advised one first",
+            {"technique": "Technique", "place": "Place", "why": "Why", "costs": "What it costs"},
+            _advised(advice),
+            (Source(ADVICE),),
+            " ".join(f"{caution.rstrip('.')}." for caution in advice["cautions"]),
+        )
 
 
-def _flat(value: object) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(_flat, value))
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_flat(v)}" for name, v in value.items())
-    return str(value)
+def _advised(advice: Mapping[str, Any]) -> Iterator[tuple[Cell, ...]]:
+    places = ["recommended", *("alternative" for _ in advice["alternatives"])]
+    for place, way in zip(places, [advice["recommendation"], *advice["alternatives"]], strict=True):
+        costs = "; ".join(f"{name}: {cost}" for name, cost in way["trade_offs"].items())
+        yield way["name"], place, "; ".join(way["reasons"]), costs
+    for name, reasons in advice["ruled_out"].items():
+        yield name, "ruled out", "; ".join(reasons), ""
 
 
 def _no_checkpoint(run: RunFiles) -> Missing:
