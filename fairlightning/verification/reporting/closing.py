@@ -75,7 +75,7 @@ def limit_sentences(inputs: ReportInputs) -> Iterator[str]:
     level = min((criterion.level for criterion in found.criteria), default=None)
     if level is not None:
         yield (
-            f"“Met” and “not met” are each said with {level:.0%} confidence, criterion by "
+            f"“Met” and “not met” are each said with at least {level:.0%} confidence, criterion by "
             "criterion; several criteria together are less certain than one."
         )
     yield (

@@ -8,6 +8,7 @@ import torch
 from matplotlib.figure import Figure
 
 from fairlightning.functional.criteria import CRITERIA
+from fairlightning.functional.intervals import Verdict
 from fairlightning.functional.score_figures import reliability
 from fairlightning.functional.score_histogram import ScoreTable
 from fairlightning.groups import GroupSpec, as_labels
@@ -32,6 +33,7 @@ from fairlightning.report.figures import (
     svg,
 )
 from fairlightning.verification.files import read_predictions
+from fairlightning.verification.reporting import words
 from fairlightning.verification.reporting.inputs import VERIFICATION, ReportInputs, RunFiles
 from fairlightning.verification.results import ComparisonRow, GroupRow
 
@@ -44,6 +46,13 @@ _BETTER: dict[bool | None, Cell] = {
     True: Status("better", "good"),
     False: Status("worse", "bad"),
     None: "no clear change",
+}
+
+_UNHARMED: dict[Verdict | None, Status] = {
+    "met": Status("not harmed", "good"),
+    "not met": Status("harmed", "bad"),
+    "not enough evidence": Status("cannot be said", "open"),
+    None: Status("not judged", "open"),
 }
 
 
@@ -247,6 +256,7 @@ def _rates_picture(inputs: ReportInputs, attribute: str) -> Block:
 
 def groups_table(inputs: ReportInputs) -> Table:
     """Every group and intersection, whatever its support."""
+    verdicts = words.group_verdicts(inputs.found)
     rows = sorted(inputs.found.groups, key=lambda row: (row.attribute.count("&"), row.attribute))
     return Table.of(
         "groups",
@@ -261,17 +271,17 @@ def groups_table(inputs: ReportInputs) -> Table:
             "verdict": "",
             "rows": "Rows",
         },
-        tuple(_group_cells(row) for row in rows),
+        [_group_cells(row, verdicts.get(row.group)) for row in rows],
         (Source(VERIFICATION, "groups"), *metric_sources(inputs)),
         f"Too few rows: {inputs.few} of the rate; no verdict on these groups. "
         "Rows: different rows over all seeds.",
     )
 
 
-def _group_cells(row: GroupRow) -> tuple[Cell, ...]:
-    verdict = Status("harmed", "bad") if row.harmed else Status("not harmed", "good")
+def _group_cells(row: GroupRow, verdict: Verdict | None) -> tuple[Cell, ...]:
+    status = Status("harmed", "bad") if row.harmed else _UNHARMED[verdict]
     if row.small:
-        verdict = Status("too few rows", "open")
+        status = Status("too few rows", "open")
     harm, accuracy = row.harm, row.accuracy_change
     return (
         row.group,
@@ -280,7 +290,7 @@ def _group_cells(row: GroupRow) -> tuple[Cell, ...]:
         Number(row.intervention.mean, deviation=row.intervention.deviation),
         Number(harm.value, harm.low, harm.high, sign=True),
         Number(accuracy.value, accuracy.low, accuracy.high, sign=True),
-        verdict,
+        status,
         Number(row.support, digits=0),
     )
 

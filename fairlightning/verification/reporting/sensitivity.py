@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from fairlightning.exceptions import DataError
+from fairlightning.exceptions import FairlightningError
 from fairlightning.metrics import readable
 from fairlightning.report.document import (
     Block,
@@ -39,7 +40,7 @@ _CURVE_MEND = "give what is lacking to `fairlightning verify` and run it again i
 
 def trade_off(inputs: ReportInputs) -> Section:
     """Other strengths of the method: the front, and how figures follow λ."""
-    blocks: list[Block] = [*_front(inputs), *_decision(inputs), *_elasticity(inputs)]
+    blocks: list[Block] = [*_front(inputs, "front", 1), *_decision(inputs), *_elasticity(inputs)]
     return Section("trade-off", "Trade-off", tuple(blocks))
 
 
@@ -57,36 +58,40 @@ def robustness(inputs: ReportInputs) -> Section:
 def all_curves(inputs: ReportInputs) -> Section:
     """A picture and a table for every curve, for an appendix."""
     blocks: list[Block] = list(_strengths(inputs))
+    if inputs.front is not None and len(inputs.front.criteria) > 2:
+        blocks += _front(inputs, "front-all", None)
     for curve in (*inputs.found.drift, inputs.found.thresholds):
         if not curve.points:
             blocks.append(_omitted(curve))
             continue
         blocks += [_curve_picture(curve), _curve_table(curve)]
-    return Section("curves-all", "Robustness curves", tuple(blocks), appendix=True)
+    return Section("curves-all", "Strength and robustness curves", tuple(blocks), appendix=True)
 
 
-def _front(inputs: ReportInputs) -> Iterator[Block]:
+def _front(inputs: ReportInputs, name: str, gaps: int | None) -> Iterator[Block]:
+    """The picture of the front, with so many of its gaps."""
     front = inputs.front
     if front is None:
         yield Missing("No front of models of other strengths.", _FRONT_MEND)
         return
+    last = None if gaps is None else gaps + 1
     try:
-        rows = front_rows(front)
+        rows = [replace(row, figures=row.figures[:last]) for row in front_rows(front)]
         figure = front_figure(
             rows,
             f"{front.title}: chosen on validation, shown on test",
             limit=None if front.limit is None else front.limit.points,
         )
-    except DataError as error:
+    except FairlightningError as error:
         yield Missing(f"The picture of the front: {error}", _FRONT_MEND)
         return
     page = _front_file(inputs, ".html", "to choose on")
     pages = [page] if (inputs.folder / page.path).is_file() else []
     yield picture(
-        "front",
+        name,
         figure,
-        f"What other strengths of the method would give: models that no other "
-        f"beats on validation are filled ({sum(row.chosen for row in rows)} of {len(rows)}).",
+        f"What other strengths of the method would give: models that no other beats on validation "
+        f"are filled ({sum(row.chosen for row in rows)} of {len(rows)}).",
         "Performance against gap of each model of the front.",
         (_front_file(inputs, ".json"), *pages),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fairlightning.functional.criteria import CRITERIA
-from fairlightning.metrics import readable
+from fairlightning.metrics import readable, signed
 from fairlightning.report.document import (
     Block,
     Bullets,
@@ -23,6 +23,7 @@ from fairlightning.verification.reporting import words
 from fairlightning.verification.reporting.inputs import VERIFICATION, ReportInputs
 from fairlightning.verification.results import (
     ComparisonRow,
+    Estimate,
     Finding,
     SuccessCriterion,
     Verification,
@@ -51,15 +52,21 @@ def _findings(found: Verification) -> Iterator[str]:
         said = [words.gap_sentence(found, attribute, rate) for rate in rates]
         sentences = [sentence for sentence in said if sentence]
         yield from sentences or [f"{attribute.capitalize()}: the gap cannot be estimated."]
-    harmed = [row for row in found.groups if row.harmed]
-    for row in harmed:
-        yield (
-            f"Harmed: {words.short(row.group)}, which {words.FAIR} treats visibly worse "
-            f"({row.support:,} rows)."
-        )
-    if not harmed:
-        fine = [row for row in found.groups if not row.small]
-        yield f"None of the {len(fine)} groups and intersections with enough rows is harmed."
+    for row in found.groups:
+        if row.harmed:
+            yield (
+                f"Harmed: {words.short(row.group)}, which {words.FAIR} treats visibly worse "
+                f"({row.support:,} rows)."
+            )
+    yield _harm_sentence(found)
+
+
+def _harm_sentence(found: Verification) -> str:
+    """Of how many groups it is known that they are not harmed, and of how many it is not."""
+    seen = words.group_verdicts(found).values()
+    known, open_ = (sum(v == verdict for v in seen) for verdict in ("met", "not enough evidence"))
+    text = f"{known} groups and intersections are not harmed"
+    return f"{text}; of {open_} others it cannot be said." if open_ else f"{text}."
 
 
 def _costs(found: Verification) -> Iterator[str]:
@@ -71,7 +78,8 @@ def _costs(found: Verification) -> Iterator[str]:
         way = "fewer" if accuracy.change.value < 0 else "more"
         yield (
             f"Of 100 decisions, {words.PLAIN} gets {100 * (before or 0):.1f} right and "
-            f"{words.FAIR} {100 * (after or 0):.1f}: {abs(100 * accuracy.change.value):.1f} {way}."
+            f"{words.FAIR} {100 * (after or 0):.1f}: {abs(100 * accuracy.change.value):.1f} {way}"
+            f"{_between(accuracy.change)}."
         )
     worse = [row for row in found.comparison if row.better is False and row.metric != "accuracy"]
     single = [row for row in worse if row.attribute is None or row.attribute in found.attributes]
@@ -82,6 +90,13 @@ def _costs(found: Verification) -> Iterator[str]:
         yield f"Worse too: {rest} of the less common measures, named in the appendix."
     if not worse:
         yield "No other measure got visibly worse."
+
+
+def _between(change: Estimate) -> str:
+    if change.low is None or change.high is None:
+        return ""
+    low, high = (signed(100 * end, 1) for end in (change.low, change.high))
+    return f" (in new data between {low} and {high})"
 
 
 _FEW = 4
@@ -110,10 +125,12 @@ def _worse(row: ComparisonRow) -> str:
 def _unknown(inputs: ReportInputs) -> Iterator[str]:
     found = inputs.found
     for criterion in found.criteria:
-        open_ = [f for f in criterion.findings if f.verdict == "not enough evidence"]
+        open_ = [f.about for f in criterion.findings if f.verdict == "not enough evidence"]
         if open_:
-            names = ", ".join(words.short(finding.about) for finding in open_)
-            yield f"“{criterion.title}” cannot be judged for {names}."
+            listed = ", ".join(map(words.short, open_))
+            of = listed if len(open_) <= _FEW else f"{len(open_)} groups"
+            subject = words.SUBJECTS.get(criterion.name, criterion.title)
+            yield f"Not enough evidence: {subject} ({of})."
     small = [row for row in found.groups if row.small]
     if small:
         names = ", ".join(dict.fromkeys(words.short(row.group) for row in small))
@@ -147,7 +164,7 @@ def criteria(inputs: ReportInputs) -> Section:
             **({"note": "Note"} if any(notes) else {}),
         },
         [
-            (c.title, words.status_of(c), _found(c), *([c.note] if any(notes) else []))
+            (_title(c), words.status_of(c), _found(c), *([c.note] if any(notes) else []))
             for c in found.criteria
         ],
         _criteria_sources(found),
@@ -181,6 +198,10 @@ def all_findings(inputs: ReportInputs) -> Section:
     sentences = Bullets(found.summary, (Source(VERIFICATION, "summary"),))
     title = "Findings of every criterion"
     return Section("findings-all", title, (sentences, table), appendix=True)
+
+
+def _title(criterion: SuccessCriterion) -> str:
+    return criterion.title[:1].upper() + criterion.title[1:]
 
 
 def _found(criterion: SuccessCriterion) -> str:

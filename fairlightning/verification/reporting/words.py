@@ -36,6 +36,15 @@ _HUNDRED = {
 """Whom a rate counts, and how many a model has of them."""
 
 
+SUBJECTS = {
+    "gap": "whether the gap falls by as much as is asked for",
+    "accuracy": "whether the loss of accuracy keeps to its bound",
+    "stability": "whether groups are harmed",
+    "reproducibility": "whether a further training would do the same",
+}
+"""What each success criterion is about."""
+
+
 class Ends(NamedTuple):
     """The two groups that lie farthest apart."""
 
@@ -55,6 +64,13 @@ def status_of(criterion: SuccessCriterion) -> Status:
     if criterion.verdict == "met" and criterion.note:
         return Status("met, with a note", "note")
     return VERDICTS[criterion.verdict]
+
+
+def group_verdicts(found: Verification) -> dict[str, Verdict]:
+    """Whether each group that could be judged is unharmed, by its name."""
+    stability = (criterion for criterion in found.criteria if criterion.name == "stability")
+    findings = (finding for criterion in stability for finding in criterion.findings)
+    return {f.about: f.verdict for f in findings if f.verdict is not None}
 
 
 def overall_status(found: Verification) -> Status:
