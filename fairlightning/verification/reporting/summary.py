@@ -153,20 +153,11 @@ def _unknown(inputs: ReportInputs) -> Iterator[str]:
 def criteria(inputs: ReportInputs) -> Section:
     """The success criteria with their verdicts."""
     found = inputs.found
-    notes = [criterion.note for criterion in found.criteria]
     table = Table.of(
         "criteria",
         "Success criteria and their verdicts",
-        {
-            "criterion": "Criterion",
-            "verdict": "Verdict",
-            "found": "Found",
-            **({"note": "Note"} if any(notes) else {}),
-        },
-        [
-            (_title(c), words.status_of(c), _found(c), *([c.note] if any(notes) else []))
-            for c in found.criteria
-        ],
+        {"criterion": "Criterion", "verdict": "Verdict", "found": "Found"},
+        [(_capital(c.title), words.status_of(c), _found(c)) for c in found.criteria],
         _criteria_sources(found),
         "In brackets: the interval. Met and not met are said only where all of it lies on one side "
         "of the bound.",
@@ -200,8 +191,8 @@ def all_findings(inputs: ReportInputs) -> Section:
     return Section("findings-all", title, (sentences, table), appendix=True)
 
 
-def _title(criterion: SuccessCriterion) -> str:
-    return criterion.title[:1].upper() + criterion.title[1:]
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _found(criterion: SuccessCriterion) -> str:
@@ -213,7 +204,8 @@ def _found(criterion: SuccessCriterion) -> str:
     if len(shown) < len(judged):
         met = sum(finding.verdict == "met" for finding in judged)
         parts.append(f"met for {met} of {len(judged)} judged, see the appendix")
-    return f"{criterion.figure}: " + "; ".join(parts or ["nothing to judge"])
+    text = f"{criterion.figure}: " + "; ".join(parts or ["nothing to judge"])
+    return f"{text}. {_capital(criterion.note.rstrip('.'))}." if criterion.note else f"{text}."
 
 
 def _finding_words(finding: Finding) -> str:
