@@ -35,7 +35,7 @@ def write_environment(folder: Path, data: TabularDataModule) -> None:
     if path.is_file():
         return
     facts = {
-        "command": shlex.join(["fairlightning", "verify", *sys.argv[1:]]),
+        "command": shlex.join(["fairlightning", *sys.argv[1:]]),
         "commit": _commit(),
         "packages": {
             "python": platform.python_version(),

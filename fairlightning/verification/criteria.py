@@ -150,7 +150,9 @@ def gap_change(
     """Compare the gap of a partition in the rates of a criterion."""
     groups, threshold = material.groups, material.threshold
     test = group_estimates(material.test, groups, partition, rates, threshold)
-    other = group_estimates(material.validation, groups, partition, rates, threshold)
+    other = group_estimates(
+        material.validation, groups, partition, rates, threshold, covariance=False
+    )
     size = groups.num_groups(partition)
     shape = (len(rates), size + 1)
     distinct = test.distinct.reshape(shape)[:, :size].min(0)

@@ -54,11 +54,9 @@ def _rates(material: Material) -> tuple[str, ...]:
 
 
 def _estimates(material: Material, partition: Sequence[str]) -> tuple[Estimates, Estimates]:
-    test, other = (
-        group_estimates(pairs, material.groups, partition, _rates(material), material.threshold)
-        for pairs in (material.test, material.validation)
-    )
-    return test, other
+    options = material.groups, partition, _rates(material), material.threshold
+    other = group_estimates(material.validation, *options, covariance=False)
+    return group_estimates(material.test, *options), other
 
 
 def _deciding(test: Estimates, material: Material, bounds: Bounds) -> int:

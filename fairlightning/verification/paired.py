@@ -119,6 +119,8 @@ def group_estimates(
     partition: Sequence[str],
     rates: Sequence[str],
     threshold: float,
+    *,
+    covariance: bool = True,
 ) -> Estimates:
     """Estimate rates of every group of a partition, and of all rows.
 
@@ -128,6 +130,7 @@ def group_estimates(
         partition: Attributes whose groups or intersections are meant.
         rates: `C` keys of `PROPORTIONS`.
         threshold: Score from which a row is selected.
+        covariance: Whether it is needed; without it the field is empty.
 
     Returns:
         `Q = C · (G + 1)` figures: for each rate those of the groups, then that of all rows.
@@ -144,7 +147,7 @@ def group_estimates(
                 place = positions[number]
                 builder.groups(number, model, first, share, codes, size, place, pair.weight)
                 builder.all(number, model, first + size, share, place, pair.weight)
-    return builder.done(len(pairs), len(rates) * (size + 1))
+    return builder.done(len(pairs), len(rates) * (size + 1), covariance)
 
 
 def overall_estimates(pairs: Sequence[Pair], metrics: Sequence[str], threshold: float) -> Estimates:
@@ -159,7 +162,7 @@ def overall_estimates(pairs: Sequence[Pair], metrics: Sequence[str], threshold: 
                 else:
                     share = _share(name, pair, model, threshold)
                     builder.all(number, model, index, share, positions[number], pair.weight)
-    return builder.done(len(pairs), len(metrics))
+    return builder.done(len(pairs), len(metrics), True)
 
 
 OVERALL = (*PROPORTIONS, "f1", "brier", "auroc")
@@ -254,7 +257,7 @@ class _Builder:
             joined = np.concatenate([place, at]), np.concatenate([influence, extra])
             self.columns[seed, model, column] = value, support, *joined
 
-    def done(self, seeds: int, figures: int) -> Estimates:
+    def done(self, seeds: int, figures: int, covariance: bool) -> Estimates:
         shape = (seeds, 2, figures)
         values, supports = np.empty(shape), np.empty(shape, np.int64)
         data, rows, columns = [], [], []
@@ -265,12 +268,14 @@ class _Builder:
             rows.append(place)
             columns.append(np.full(len(place), np.ravel_multi_index(key, shape)))
             met[key[2]][place[place < self.rows]] = True
+        distinct = np.array([int(rows.sum()) for rows in met])
+        if not covariance:
+            return Estimates(values, np.empty(0), supports.min(1), distinct)
         entries = np.concatenate(data), (np.concatenate(rows), np.concatenate(columns))
         size = (self.rows + self.pseudo, int(np.prod(shape)))
         influences = sparse.csr_array(entries, shape=size)
-        covariance = (influences.T @ influences).toarray().reshape(*shape, *shape)
-        distinct = np.array([int(rows.sum()) for rows in met])
-        return Estimates(values, covariance, supports.min(1), distinct)
+        products = (influences.T @ influences).toarray().reshape(*shape, *shape)
+        return Estimates(values, products, supports.min(1), distinct)
 
 
 def _above(score: Array, among: NDArray[np.bool_], ranks: Array) -> Array:
