@@ -54,7 +54,8 @@ def verified_folder(folder, seeds=(0, 1)):
     for seed in seeds:
         data = adult(batch_size=512, seed=seed)
         data.setup()
-        models = [_run(plan, data, seed, role) for role in ("baseline", "intervention")]
+        facts = {"packages": dict.fromkeys(PACKAGES, "1"), "data": data.describe()}
+        models = [_run(plan, data, facts, seed, role) for role in ("baseline", "intervention")]
         subject = Subject(
             criterion="demographic_parity", attributes=("sex",), groups=data.groups, **SUBJECT
         )
@@ -79,7 +80,7 @@ def verified_folder(folder, seeds=(0, 1)):
     return folder
 
 
-def _run(plan, data, seed, role):
+def _run(plan, data, facts, seed, role):
     torch.manual_seed(seed)
     folder = plan.file(seed, role, "")
     (folder / "checkpoints").mkdir(parents=True)
@@ -96,7 +97,6 @@ def _run(plan, data, seed, role):
     module.eval()
     torch.save({"state_dict": module.state_dict()}, folder / "checkpoints" / "best.ckpt")
     (folder / "config.yaml").write_text(CONFIG)
-    facts = {"packages": dict.fromkeys(PACKAGES, "1"), "data": data.describe()}
     (folder / "environment.json").write_text(json.dumps(facts))
     frames = {s: predictions(module.network, data, s) for s in ("validation", "test")}
     write_predictions(folder / "predictions.parquet", pd.concat(frames.values()))

@@ -239,6 +239,11 @@ class Document:
     files: tuple[File, ...]
     version: str
 
+    def __post_init__(self) -> None:
+        of_blocks = (getattr(block, "id", None) for block in self.blocks())
+        ids = [*(section.id for section in self.sections), *filter(None, of_blocks)]
+        assert len(ids) == len(set(ids)), f"twice: {sorted({i for i in ids if ids.count(i) > 1})}"
+
     def blocks(self) -> Iterator[Block]:
         """All blocks, in order."""
         return (block for section in self.sections for block in section.blocks)

@@ -80,12 +80,12 @@ def frames(folder, role):
 
 def test_cells_are_those_of_the_raw_predictions(full, content, opened):
     accuracy = [((f["selected"] == f["target"]).mean()) for f in frames(full, "baseline")]
-    cell = row(content, "comparison", metric="accuracy", of="all rows")["baseline"]
+    cell = row(content, "common", metric="accuracy", of="all rows")["baseline"]
     assert cell["value"] == pytest.approx(sum(accuracy) / 2, abs=1e-12)
     assert cell["deviation"] == pytest.approx(pd.Series(accuracy).std(), abs=1e-12)
     rates = [f.groupby("sex")["selected"].mean() for f in frames(full, "intervention")]
     gap = sum(abs(rate["Male"] - rate["Female"]) for rate in rates) / 2
-    found = row(content, "comparison", metric="demographic-parity difference", of="sex")
+    found = row(content, "common", metric="demographic-parity difference", of="sex")
     assert found["intervention"]["value"] == pytest.approx(gap, abs=1e-12)
     group = [
         f[(f["sex"] == "Female") & (f["race"] == "Black")]["selected"].mean()
@@ -206,7 +206,7 @@ def test_card_has_the_common_form(full, content):
     assert matter["datasets"] == ["adult"]
     (result,) = matter["model-index"][0]["results"]
     values = {(m["type"], m["name"]): m["value"] for m in result["metrics"]}
-    cell = row(content, "comparison", metric="accuracy", of="all rows")["intervention"]
+    cell = row(content, "common", metric="accuracy", of="all rows")["intervention"]
     assert values["accuracy", "accuracy"] == cell["value"]
     headings = re.findall(r"^## (.*)", text, re.MULTILINE)
     assert headings == [
@@ -266,9 +266,9 @@ def test_a_folder_without_verification_is_one_line(tmp_path):
         (lambda c: c["sections"].clear(), r"\$.sections"),
         (lambda c: c["files"][0].update(sha256="ab"), r"\$.files\[0\].sha256"),
         (lambda c: c.update(extra=1), r"'extra' was unexpected"),
-        (lambda c: table(c, "comparison")["rows"][0].update(baseline=0.5), r"\$.sections\[2\]"),
+        (lambda c: table(c, "common")["rows"][0].update(baseline=0.5), r"\$.sections\[2\]"),
         (
-            lambda c: table(c, "comparison")["rows"][0]["baseline"].update(value=float("nan")),
+            lambda c: table(c, "common")["rows"][0]["baseline"].update(value=float("nan")),
             "not finite",
         ),
     ],

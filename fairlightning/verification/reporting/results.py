@@ -62,7 +62,7 @@ def comparison(inputs: ReportInputs) -> Section:
     gaps = {*MAIN_GAPS, f"{found.criterion}_difference"}
     rows = [r for r in found.comparison if r.attribute is None and r.metric in MAIN_OVERALL]
     rows += [r for r in found.comparison if r.attribute in found.attributes and r.metric in gaps]
-    blocks: list[Block] = [comparison_table(inputs, "comparison", rows, "The common measures")]
+    blocks: list[Block] = [comparison_table(inputs, "common", rows, "The common measures")]
     blocks += _gap_pictures(inputs)
     blocks.append(_rates_picture(inputs, _widest(inputs)))
     return Section("comparison", "Baseline and intervention", tuple(blocks))

@@ -154,7 +154,7 @@ def criteria(inputs: ReportInputs) -> Section:
     """The success criteria with their verdicts."""
     found = inputs.found
     table = Table.of(
-        "criteria",
+        "verdicts",
         "Success criteria and their verdicts",
         {"criterion": "Criterion", "verdict": "Verdict", "found": "Found"},
         [(_capital(c.title), words.status_of(c), _found(c)) for c in found.criteria],
