@@ -16,6 +16,7 @@ from fairlightning.metrics import readable
 from fairlightning.report.document import Bullets, Number, Text, number_text
 from fairlightning.report.markdown import escaped, table_text
 from fairlightning.verification.reporting import closing, results, words
+from fairlightning.verification.reporting.group_pictures import MAIN_GAPS
 from fairlightning.verification.reporting.inputs import CARD, ReportInputs
 from fairlightning.verification.reporting.model import model
 from fairlightning.verification.results import ComparisonRow
@@ -77,7 +78,7 @@ def _front_matter(inputs: ReportInputs) -> str:
 def _common(inputs: ReportInputs) -> list[ComparisonRow]:
     """The figures that cards show: performance and the gaps of the criterion."""
     found = inputs.found
-    gaps = {*results.MAIN_GAPS, f"{found.criterion}_difference"}
+    gaps = {*MAIN_GAPS, f"{found.criterion}_difference"}
     return [
         row
         for row in found.comparison

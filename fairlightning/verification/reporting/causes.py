@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fairlightning.metrics import SMALL_SUPPORT
 from fairlightning.report.document import (
     Block,
-    Bullets,
     Cell,
     Missing,
     Number,
@@ -21,9 +19,11 @@ from fairlightning.report.document import (
 )
 from fairlightning.verification.reporting.inputs import AUDIT, ReportInputs, understood
 
-_MEND = "run `fairlightning audit` for this data set, copy its files to audit/ in this folder, and "
-_MEND += "run `fairlightning report`."
-_JUDGEMENTS = {
+MEND = "run `fairlightning audit` for this data set, copy its files to audit/ in this folder, and "
+MEND += "run `fairlightning report`."
+"""How to get an audit into a report."""
+
+JUDGEMENTS = {
     "fair": Status("fair", "good"),
     "unfair": Status("unfair", "bad"),
     "undeclared": Status("undeclared", "open"),
@@ -42,38 +42,19 @@ def causes(inputs: ReportInputs) -> Section:
             "No audit of the data was made. So there is no variable map, and it is not known which "
             "columns stand in for a sensitive attribute; there is no causal diagram, no "
             "counterfactual example and no classification of pathways into fair and unfair.",
-            _MEND,
+            MEND,
         )
         return Section("causes", "Data and causes", (missing,))
     with understood(AUDIT):
         blocks = (
             Text(_roles(audit), sources=(inputs.audit_source("variables"),)),
-            _proxies(inputs, audit, "proxies", _PROXIES),
+            proxies(inputs, audit, "proxies", _PROXIES),
             _diagram(inputs, audit),
             *_questions(inputs, audit),
             _pathways(inputs, audit),
             *_recommendation(audit),
         )
     return Section("causes", "Data and causes", blocks)
-
-
-def audit_tables(inputs: ReportInputs) -> Section:
-    """The variable map, all proxies, base rates and examples, for an appendix."""
-    title, audit = "Variable map and counterfactual examples", inputs.audit
-    if audit is None:
-        blocks: tuple[Block, ...] = (Missing("No audit of the data.", _MEND),)
-        return Section("audit-all", title, blocks, appendix=True)
-    with understood(AUDIT):
-        blocks = (
-            _variables(inputs, audit),
-            _proxies(inputs, audit, "proxies-all", None),
-            _base_rates(inputs, audit),
-            _missingness(inputs, audit),
-            *_caveats(audit),
-            *_paths(inputs, audit),
-            *_examples(inputs, audit),
-        )
-    return Section("audit-all", title, blocks, appendix=True)
 
 
 def _roles(audit: Entry) -> str:
@@ -85,34 +66,8 @@ def _roles(audit: Entry) -> str:
     return "Variable map, by declared role. " + "; ".join(parts) + ". Details are in an appendix."
 
 
-def _variables(inputs: ReportInputs, audit: Entry) -> Table:
-    return Table.of(
-        "variables",
-        "Variable map",
-        {
-            "name": "Column",
-            "role": "Role",
-            "declared": "Declared",
-            "kind": "Kind",
-            "feature": "Model learns from it",
-            "missing": "Rows without a value",
-        },
-        tuple(
-            (
-                variable["name"],
-                variable["role"],
-                "yes" if variable["declared"] else "no",
-                variable["kind"],
-                "yes" if variable["feature"] else "no",
-                Number(variable["missing"], digits=0),
-            )
-            for variable in audit["variables"]
-        ),
-        (inputs.audit_source("variables"),),
-    )
-
-
-def _proxies(inputs: ReportInputs, audit: Entry, name: str, most: int | None) -> Table:
+def proxies(inputs: ReportInputs, audit: Entry, name: str, most: int | None) -> Table:
+    """How well columns give sensitive attributes away, the strongest `most` of them."""
     proxies = sorted(audit["proxies"], key=lambda proxy: -(proxy["auroc"] or 0.0))
     return Table.of(
         name,
@@ -148,7 +103,7 @@ def _diagram(inputs: ReportInputs, audit: Entry) -> Block:
         )
     name = f"{inputs.audit_folder}{diagram['file']}"
     if not (inputs.folder / name).is_file():
-        return Missing(f"The causal diagram: there is no {name}.", _MEND)
+        return Missing(f"The causal diagram: there is no {name}.", MEND)
     arrows = "; ".join(f"{cause} → {effect}" for cause, effect in diagram["edges"])
     return Picture(
         "causal-diagram",
@@ -161,18 +116,18 @@ def _diagram(inputs: ReportInputs, audit: Entry) -> Block:
 
 def _questions(inputs: ReportInputs, audit: Entry) -> Iterator[Block]:
     if audit["counterfactuals"] is None:
-        yield Missing(f"No counterfactual examples: {audit['counterfactuals_note']}", _MEND)
+        yield Missing(f"No counterfactual examples: {audit['counterfactuals_note']}", MEND)
         return
     rows: list[tuple[Cell, ...]] = []
     for query in audit["counterfactuals"]:
-        effects = (query["by_judgement"].get(name) for name in _JUDGEMENTS)
+        effects = (query["by_judgement"].get(name) for name in JUDGEMENTS)
         rows.append(
             (
                 query["question"],
                 Number(query["rows"], digits=0),
                 Number(query["base_rate"]),
-                _effect(query["effect"]),
-                *(_effect(effect) for effect in effects),
+                effect(query["effect"]),
+                *(effect(effect) for effect in effects),
             )
         )
     yield Table.of(
@@ -183,7 +138,7 @@ def _questions(inputs: ReportInputs, audit: Entry) -> Iterator[Block]:
             "rows": "Rows",
             "base_rate": "Observed share",
             "effect": "Change in all",
-            **{name: f"Along {name} paths" for name in _JUDGEMENTS},
+            **{name: f"Along {name} paths" for name in JUDGEMENTS},
         },
         rows,
         (inputs.audit_source("counterfactuals"),),
@@ -192,7 +147,8 @@ def _questions(inputs: ReportInputs, audit: Entry) -> Iterator[Block]:
     )
 
 
-def _effect(effect: Entry | None) -> Number:
+def effect(effect: Entry | None) -> Number:
+    """An effect with its interval."""
     if effect is None:
         return Number(None)
     return Number(effect["value"], effect["low"], effect["high"], sign=True)
@@ -217,7 +173,7 @@ def _pathways(inputs: ReportInputs, audit: Entry) -> Block:
             (
                 path["attribute"],
                 path["node"],
-                _JUDGEMENTS.get(path["judgement"], Status(path["judgement"], "open")),
+                JUDGEMENTS.get(path["judgement"], Status(path["judgement"], "open")),
                 path["reason"] or "",
             )
             for path in audit["pathways"]
@@ -230,121 +186,3 @@ def _recommendation(audit: Entry) -> Iterator[Block]:
     first = audit["recommendation"].get("first")
     if first:
         yield Text(f"The audit recommends to begin with {first}.")
-
-
-def _base_rates(inputs: ReportInputs, audit: Entry) -> Table:
-    return Table.of(
-        "base-rates",
-        "Share of positive outcomes in the data, by group and intersection",
-        {
-            "attribute": "Attribute",
-            "group": "Group",
-            "rate": "Share",
-            "rows": "Rows",
-            "note": "Note",
-        },
-        tuple(
-            (
-                entry["attribute"],
-                entry["group"],
-                Number(entry["rate"], entry["low"], entry["high"], support=entry["support"]),
-                Number(entry["support"], digits=0),
-                f"fewer than {SMALL_SUPPORT} rows" if entry["support"] < SMALL_SUPPORT else "",
-            )
-            for entry in audit["base_rates"]
-        ),
-        (inputs.audit_source("base_rates"),),
-    )
-
-
-def _missingness(inputs: ReportInputs, audit: Entry) -> Block:
-    if not audit["missingness"]:
-        return Text("No value is missing in any column.")
-    return Table.of(
-        "missingness",
-        "Missing values, by column and group",
-        {
-            "column": "Column",
-            "group": "Group",
-            "rate": "Share missing",
-            "rows": "Rows",
-        },
-        tuple(
-            (
-                entry["column"],
-                entry["group"] or "all rows",
-                Number(entry["rate"], entry["low"], entry["high"], support=entry["support"]),
-                Number(entry["support"], digits=0),
-            )
-            for entry in audit["missingness"]
-        ),
-        (inputs.audit_source("missingness"),),
-    )
-
-
-def _caveats(audit: Entry) -> Iterator[Block]:
-    for title in ("assumptions", "uncertainties"):
-        if audit[title]:
-            yield Text(f"{title.capitalize()} of the audit", "heading")
-            yield Bullets(tuple(audit[title]))
-
-
-def _paths(inputs: ReportInputs, audit: Entry) -> Iterator[Block]:
-    rows: list[tuple[Cell, ...]] = [
-        (
-            query["question"],
-            " → ".join(path["path"]),
-            _JUDGEMENTS.get(path["judgement"], Status(path["judgement"], "open")),
-            _effect(path),
-        )
-        for query in audit["counterfactuals"] or ()
-        for path in query["paths"]
-    ]
-    if rows:
-        yield Table.of(
-            "paths",
-            "Effect along each path",
-            {
-                "question": "Question",
-                "path": "Path",
-                "judgement": "Judgement",
-                "effect": "Change of the share",
-            },
-            rows,
-            (inputs.audit_source("counterfactuals"),),
-        )
-
-
-def _examples(inputs: ReportInputs, audit: Entry) -> Iterator[Block]:
-    rows: list[tuple[Cell, ...]] = []
-    for query in audit["counterfactuals"] or ():
-        for example in query["examples"]:
-            changed = "; ".join(
-                f"{name}: {example['observed'].get(name, '–')} → {change['value']}"
-                for name, change in example["counterfactual"].items()
-            )
-            rows.append(
-                (
-                    query["question"],
-                    f"row {example['row']} ({example['place']})",
-                    changed or "nothing",
-                    Number(example["probability"]),
-                    Number(example["counterfactual_probability"]),
-                )
-            )
-    if not rows:
-        return
-    yield Table.of(
-        "examples",
-        "Counterfactual examples",
-        {
-            "question": "Question",
-            "example": "Example",
-            "changed": "What would differ, most often",
-            "probability": "Chance of a positive outcome",
-            "counterfactual": "Counterfactual chance",
-        },
-        rows,
-        (inputs.audit_source("counterfactuals"),),
-    )
-    yield Bullets(("The examples are rows of the data set: mind whom the report may be shown to.",))

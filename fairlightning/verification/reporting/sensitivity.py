@@ -22,12 +22,12 @@ from fairlightning.report.document import (
 )
 from fairlightning.report.figures import Panel, Series, front_figure, graded_figure
 from fairlightning.verification.front_rows import front_rows
+from fairlightning.verification.reporting.group_pictures import picture
 from fairlightning.verification.reporting.inputs import (
     DECISION,
     VERIFICATION,
     ReportInputs,
 )
-from fairlightning.verification.reporting.results import picture
 from fairlightning.verification.results import Curve, Reading
 
 _FRONT_MEND = (
@@ -36,6 +36,8 @@ _FRONT_MEND = (
 _FRONT_MEND += "as front/."
 
 _CURVE_MEND = "give what is lacking to `fairlightning verify` and run it again in this folder."
+
+_SHORT, _TALL = 2.1, 3.2  # inches: height of a front in the main text and in the appendix
 
 
 def trade_off(inputs: ReportInputs) -> Section:
@@ -81,6 +83,7 @@ def _front(inputs: ReportInputs, name: str, gaps: int | None) -> Iterator[Block]
             rows,
             f"{front.title}: chosen on validation, shown on test",
             limit=None if front.limit is None else front.limit.points,
+            height=_SHORT if gaps == 1 else _TALL,
         )
     except FairlightningError as error:
         yield Missing(f"The picture of the front: {error}", _FRONT_MEND)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fairlightning.functional.criteria import CRITERIA
-from fairlightning.metrics import readable, signed
+from fairlightning.metrics import signed
 from fairlightning.report.document import (
     Block,
     Bullets,
@@ -63,10 +63,10 @@ def _findings(found: Verification) -> Iterator[str]:
 
 def _harm_sentence(found: Verification) -> str:
     """Of how many groups it is known that they are not harmed, and of how many it is not."""
-    seen = words.group_verdicts(found).values()
-    known, open_ = (sum(v == verdict for v in seen) for verdict in ("met", "not enough evidence"))
-    text = f"{known} groups and intersections are not harmed"
-    return f"{text}; of {open_} others it cannot be said." if open_ else f"{text}."
+    seen = list(words.group_verdicts(found).values())
+    known, open_ = seen.count("met"), seen.count("not enough evidence")
+    text = f"{known} of {len(seen)} groups and intersections with enough rows are not harmed"
+    return f"{text}; of {open_} it cannot be said." if open_ else f"{text}."
 
 
 def _costs(found: Verification) -> Iterator[str]:
@@ -82,10 +82,10 @@ def _costs(found: Verification) -> Iterator[str]:
             f"{_between(accuracy.change)}."
         )
     worse = [row for row in found.comparison if row.better is False and row.metric != "accuracy"]
-    single = [row for row in worse if row.attribute is None or row.attribute in found.attributes]
-    for row in [row for row in single if row.metric in _COMMON]:
-        yield _worse(row)
-    rest = len(worse) - sum(row.metric in _COMMON for row in single)
+    said = [row for row in worse if row.attribute in (None, *found.attributes)]
+    said = [row for row in said if row.metric in words.MEASURES]
+    yield from map(words.worse_sentence, said)
+    rest = len(worse) - len(said)
     if rest:
         yield f"Worse too: {rest} of the less common measures, named in the appendix."
     if not worse:
@@ -101,25 +101,6 @@ def _between(change: Estimate) -> str:
 
 _FEW = 4
 """Most findings of one criterion that the main text spells out."""
-
-_COMMON = (
-    "demographic_parity_difference",
-    "equal_opportunity_difference",
-    "equalized_odds_difference",
-    "accuracy_parity_difference",
-    "predictive_parity_difference",
-    "f1",
-    "auroc",
-    "calibration_error",
-)
-
-
-def _worse(row: ComparisonRow) -> str:
-    about = f" of {row.attribute}" if row.attribute else ""
-    return (
-        f"Worse: the {readable(row.metric)}{about} went from {row.baseline.mean:.3f} to "
-        f"{row.intervention.mean:.3f}."
-    )
 
 
 def _unknown(inputs: ReportInputs) -> Iterator[str]:

@@ -8,7 +8,12 @@ from typing import NamedTuple
 from fairlightning.functional.intervals import Verdict
 from fairlightning.metrics import readable
 from fairlightning.report.document import Status
-from fairlightning.verification.results import GroupRow, SuccessCriterion, Verification
+from fairlightning.verification.results import (
+    ComparisonRow,
+    GroupRow,
+    SuccessCriterion,
+    Verification,
+)
 
 PLAIN, FAIR = "the baseline", "the model trained for fairness"
 """What baseline and intervention are called in sentences."""
@@ -43,6 +48,20 @@ SUBJECTS = {
     "reproducibility": "whether a further training would do the same",
 }
 """What each success criterion is about."""
+
+
+MEASURES = {
+    "f1": "the balance of people found and people wrongly selected",
+    "auroc": "how well scores tell positive from negative people",
+    "calibration_error": "how far scores are from the shares that turn out positive",
+    "demographic_parity_difference": "the gap between groups of {attribute} in who is selected",
+    "equal_opportunity_difference": "the gap between groups of {attribute} in how many of the "
+    "truly positive people are found",
+    "predictive_parity_difference": "the gap between groups of {attribute} in how many of the "
+    "selected people truly are positive",
+    "accuracy_parity_difference": "the gap between groups of {attribute} in right decisions",
+}
+"""Measures of which the summary speaks, in words."""
 
 
 class Ends(NamedTuple):
@@ -159,3 +178,18 @@ def _hundred(rate: float) -> str:
 def _apart(gap: float) -> str:
     # 17.6 and 11.2 are 18 and 11, yet 6 apart: one digit says why.
     return f"{100 * gap:.1f}"
+
+
+def worse_sentence(row: ComparisonRow) -> str:
+    """Say that one of `MEASURES` got worse.
+
+    Args:
+        row: A measure whose means over the seeds are known.
+    """
+    before, after = (spread.mean or 0.0 for spread in (row.baseline, row.intervention))
+    what = MEASURES[row.metric].format(attribute=row.attribute)
+    if row.attribute is None:
+        change = f"{before:.3f} to {after:.3f}"
+    else:
+        change = f"{100 * before:.1f} to {100 * after:.1f} in 100"
+    return f"Worse: {what} ({readable(row.metric)}) went from {change}."

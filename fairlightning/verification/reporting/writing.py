@@ -11,8 +11,10 @@ from fairlightning.report.markdown import markdown
 from fairlightning.report.pages import report_page
 from fairlightning.report.plain import PICTURES, plain
 from fairlightning.verification.reporting import (
+    audit_tables,
     causes,
     closing,
+    group_pictures,
     model,
     results,
     sensitivity,
@@ -38,9 +40,9 @@ _SECTIONS = (
     results.all_figures,
     summary.all_findings,
     results.groups,
-    results.calibration,
+    group_pictures.calibration,
     sensitivity.all_curves,
-    causes.audit_tables,
+    audit_tables.audit_tables,
     model.architecture,
     closing.reproducibility,
 )
