@@ -1,4 +1,4 @@
-"""The command line: `fairlightning train`, `front`, `collect`, `resume`, `evaluate`, `compare`."""
+"""The command line: each command is a module of this package."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from importlib import import_module
 
 from fairlightning.exceptions import FairlightningError
 
-COMMANDS = ("train", "front", "collect", "resume", "evaluate", "compare")
+COMMANDS = ("train", "front", "collect", "resume", "evaluate", "compare", "verify", "report")
 """Commands; each is `main` in a module of its name."""
 
 DESCRIPTION = """\
@@ -22,6 +22,8 @@ commands:
   resume     go on with a run or a sweep that was killed   fairlightning resume --help
   evaluate   figures of anybody's predictions              fairlightning evaluate --help
   compare    what an intervention changed                  fairlightning compare --help
+  verify     baseline, intervention and a verdict          fairlightning verify --help
+  report     the report of a verification                  fairlightning report --help
 """
 
 

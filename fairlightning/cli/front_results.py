@@ -10,11 +10,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from fairlightning.metrics import readable
-from fairlightning.report import FrontRow, front_table
+from fairlightning.report import front_table
 from fairlightning.report.figures import front_figure
 from fairlightning.report.pages import front_page
 from fairlightning.verification import Front, write_front
 from fairlightning.verification.front_file import CHOSEN_ON, REPORTED_ON, WINDOW_LOSS
+from fairlightning.verification.front_rows import front_rows
 
 
 def write_front_results(
@@ -47,21 +48,6 @@ def write_front_results(
     page = front_page(part.read_text(encoding="utf-8"))
     (folder / "front.html").write_text(page, encoding="utf-8")
     part.replace(folder / "front.json")
-
-
-def front_rows(front: Front, series: Mapping[str, str] | None = None) -> list[FrontRow]:
-    """The points as tables and pictures show them: chosen on validation, with figures of test."""
-    return [
-        FrontRow(
-            point.id,
-            point.settings,
-            [point.record(criterion, REPORTED_ON) for criterion in front.criteria],
-            bool(chosen),
-            point.id == front.baseline_id,
-            (series or {}).get(point.id, ""),
-        )
-        for point, chosen in zip(front.points, front.on_front(CHOSEN_ON), strict=True)
-    ]
 
 
 def print_front(console: Console, front: Front) -> None:

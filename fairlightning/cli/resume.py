@@ -15,6 +15,7 @@ from fairlightning.cli.front import main as front_from_arguments
 from fairlightning.cli.results import CONTINUE, RunFolder
 from fairlightning.cli.train import main as train_from_arguments
 from fairlightning.cli.train import train
+from fairlightning.cli.verify import verify
 from fairlightning.exceptions import ArgumentError, DataError
 
 EPILOG = """\
@@ -86,6 +87,9 @@ def _resume_run(folder: Path) -> None:
     config = OmegaConf.load(folder / "config.yaml")
     assert isinstance(config, DictConfig)
     config.run_dir, config.resume = str(folder), CONTINUE
+    if "success" in config:  # what verify.yaml alone has; it sees for itself what is finished
+        verify(config)
+        return
     is_front = "strengths" in config  # what front.yaml alone has
     if (folder / ("front.json" if is_front else "metrics.json")).is_file():
         wide_console().print(f"{folder}: finished already", markup=False)

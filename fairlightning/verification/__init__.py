@@ -13,6 +13,8 @@ from fairlightning.verification.files import (
 from fairlightning.verification.front_file import Criterion, Front, FrontLimit, FrontPoint
 from fairlightning.verification.front_json import read_front, write_front
 from fairlightning.verification.probe import probe
+from fairlightning.verification.results import Verification
+from fairlightning.verification.results_json import read_verification, write_verification
 
 __all__ = [
     "PREDICTION_COLUMNS",
@@ -22,6 +24,7 @@ __all__ = [
     "Front",
     "FrontLimit",
     "FrontPoint",
+    "Verification",
     "class_columns",
     "compare",
     "evaluate",
@@ -30,8 +33,10 @@ __all__ = [
     "read_front",
     "read_metrics",
     "read_predictions",
+    "read_verification",
     "task_of_columns",
     "write_front",
     "write_metrics",
     "write_predictions",
+    "write_verification",
 ]

@@ -137,6 +137,27 @@ def epoch_front(rows=8, line=True):
     return fig.epoch_front_figure(kept, models, names, epoch=12, line=line)
 
 
+def graded(levels=9, series=3, intervals=True):
+    rng = np.random.default_rng(5)
+    names = ["level " + "long " * (i % 3) + str(i) for i in range(levels)]
+
+    def one(name):
+        values = [None if i == 1 else float(rng.uniform(0.1, 0.9)) for i in range(levels)]
+        low, high = ([v and v + d for v in values] for d in (-0.05, 0.05))
+        return fig.Series(name, values, *((low, high) if intervals else ()))
+
+    of = [one(f"model {i}") for i in range(series)]
+    panels = [fig.Panel(f"Gap of {r}", "share of the rows", names, of, 1.4) for r in RACES[:3]]
+    return fig.graded_figure("Accuracy and gaps", panels, ["Bars: intervals."])
+
+
+def beside(draw, **options):
+    """A figure of records beside those of a baseline."""
+    found = records(*crossing(**TEN), absent=[3], small=[1, 8])
+    before = records(*crossing(**TEN), absent=[3], small=[1, 8], seed=7)
+    return draw(found, "val", *options.values(), baseline=before)
+
+
 TWO = {"sex": SEX}
 TEN = {"sex": SEX, "race": RACES}
 FIFTY = {"sex": SEX, "race": RACES, "age": AGES}
@@ -162,6 +183,10 @@ FIGURES = {
     "gaps without intervals": lambda: gaps(None, intervals=False),
     "curves": curves,
     "front of an epoch": epoch_front,
+    "levels": graded,
+    "two levels": lambda: graded(2, 1, intervals=False),
+    "rates beside a baseline": lambda: beside(fig.rates_figure, attribute="sex & race"),
+    "gaps beside a baseline": lambda: beside(fig.gaps_figure),
     "one model, kept": lambda: fig.epoch_front_figure([[0.9, 0.1]], [], ["a", "b"], epoch=0),
 }
 
@@ -279,6 +304,34 @@ def test_every_present_group_has_its_marks_at_its_values():
     assert "41 rows of unknown sex & race are in no group" in said(figure)
     assert "with 95 % intervals" in said(figure)
     assert "interval" not in said(rates(TWO, intervals=False))
+
+
+def test_a_baseline_is_drawn_above_in_its_own_colour():
+    attribute, groups = crossing(**TWO)
+    found, before = records(attribute, groups), records(attribute, groups, seed=7)
+    figure = fig.rates_figure(found, "val", attribute, ["accuracy"], baseline=before)
+    drawn = [line for line in figure.axes[0].lines if line.get_gid() == "estimates"]
+    for line, of, sign in zip(drawn, (before, found), (-1, 1), strict=True):
+        expected = {r.value for r in of if r.metric == "accuracy" and r.group}
+        assert set(line.get_xdata()) == expected
+        assert (np.sign(line.get_ydata() - np.round(line.get_ydata())) == sign).all()
+    assert drawn[0].get_color() != drawn[1].get_color()
+    figure = fig.gaps_figure(found, "val", baseline=before)
+    for key in ("demographic_parity_difference", "equal_opportunity_difference"):
+        values = [next(r.value for r in of if r.metric == key) for of in (before, found)]
+        assert "{:.3f} → {:.3f}".format(*values) in said(figure)
+
+
+def test_levels_have_their_figures_and_gaps_stay_gaps():
+    panel = fig.Panel(
+        "Gap", "share", ["a", "b", "c", "d"], [fig.Series("x", [0.1, None, 0.3, 0.4])], 2.5
+    )
+    figure = fig.graded_figure("t", [panel])
+    (points,) = marks(figure, "x")
+    np.testing.assert_allclose(points, [[0, 0.1], [2, 0.3], [3, 0.4]])
+    (axes,) = figure.axes
+    lines = [line.get_xydata() for line in axes.lines if line.get_gid() is None]
+    assert [line[:, 0].tolist() for line in lines] == [[2.5, 2.5], [2, 3]]
 
 
 def test_groups_farthest_from_all_rows_come_first():
@@ -540,6 +593,13 @@ def sex_records():
         (lambda r: fig.gaps_figure(r[:3], "val"), "records: found no difference"),
         (lambda r: fig.curves_figure({}), "history"),
         (lambda r: fig.curves_figure({"a": [1.0], "b": [1.0, 2.0]}), "history"),
+        (lambda r: fig.graded_figure("t", []), "panels: found 0"),
+        (
+            lambda r: fig.graded_figure(
+                "t", [fig.Panel("Gap", "", ["a"], [fig.Series("s", [None])])]
+            ),
+            "panel 'Gap'",
+        ),
         (lambda r: fig.curves_figure({"a": [None]}), "history"),
         (lambda r: fig.curves_figure({str(i): [1.0] for i in range(19)}), "19 curves"),
     ],

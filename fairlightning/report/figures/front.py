@@ -25,6 +25,7 @@ def front_figure(
     *,
     attained: ArrayLike | None = None,
     limit: ArrayLike | None = None,
+    height: float = _PLOT,
 ) -> Figure:
     """Show the models of a front on one stage: performance against every gap.
 
@@ -37,6 +38,7 @@ def front_figure(
         attained: `(P, 2)` performance and gap that half of several seeds attain, drawn as a line in
             place of what single models attain.
         limit: `(L, 2)` performance and gap that no group thresholds can surpass, drawn dotted.
+        height: Height of each plot in inches.
 
     Returns:
         The figure, with a panel for each gap.
@@ -56,8 +58,8 @@ def front_figure(
             mend="leave out models whose criteria are not estimable",
         )
     panels = len(rows[0].figures) - 1
-    height = _TOP + _PLOT + _BOTTOM
-    sheet = lay.Sheet(title, panels * height, _notes(rows, panels, attained, limit))
+    each = _TOP + height + _BOTTOM
+    sheet = lay.Sheet(title, panels * each, _notes(rows, panels, attained, limit))
     colours = _colours(rows)
     _key(sheet, colours)
     for gap in range(1, panels + 1):
@@ -65,7 +67,7 @@ def front_figure(
             "attained": None if panels > 1 else _attained(rows) if attained is None else attained,
             "limit": limit if gap == 1 else None,
         }
-        axes = _panel(sheet, rows, gap, (gap - 1) * height, lines)
+        axes = _panel(sheet, rows, gap, ((gap - 1) * each, height), lines)
         for row in rows:
             _draw(axes, row, gap, colours[row.series])
     return sheet.done()
@@ -75,9 +77,10 @@ def _panel(
     sheet: lay.Sheet,
     rows: Sequence[FrontRow],
     gap: int,
-    top: float,
+    place: tuple[float, float],
     lines: dict[str, ArrayLike | None],
 ) -> Axes:
+    top, height = place
     given = {name: np.asarray(line, float) for name, line in lines.items() if line is not None}
     found = [line for line in given.values() if line.size]
     ranges = []
@@ -86,11 +89,11 @@ def _panel(
         values += [float(value) for line in found for value in line[:, axis]]
         ranges.append(lay.nice_range(values, ticks=6, least=0.02))
     (x, xticks), (y, yticks) = ranges
-    box = (_SCALE, top + _TOP, lay.BODY - _SCALE, _PLOT)
+    box = (_SCALE, top + _TOP, lay.BODY - _SCALE, height)
     axes = sheet.axes(box, x, y, xticks=xticks, yticks=yticks)
     performance, other = rows[0].figures[0], rows[0].figures[gap]
     sheet.write(0, top + _TOP - 0.16, _label(performance), color=lay.MUTED)
-    below = top + _TOP + _PLOT + 0.36
+    below = top + _TOP + height + 0.36
     sheet.write(lay.BODY, below, _label(other), ha="right", color=lay.MUTED)
     style: dict[str, Any] = {"color": lay.INK, "linewidth": 1.0, "marker": "", "linestyle": "-"}
     if "attained" in given and given["attained"].size:

@@ -11,7 +11,7 @@ from fairlightning.exceptions import ArgumentError
 from fairlightning.metrics import SMALL_SUPPORT, Record, readable
 from fairlightning.report.figures import layout as lay
 from fairlightning.report.figures import words
-from fairlightning.report.figures.rows import Line, RowSheet, draw_estimates, extent
+from fairlightning.report.figures.rows import BASELINE_NOTE, Line, RowSheet, draw_estimates, extent
 
 _FIGURES = 1.5  # inches for "0.171† [0.160, 0.182]"
 
@@ -22,6 +22,7 @@ def gaps_figure(
     tolerance: float | None = None,
     *,
     level: float = 0.95,
+    baseline: Iterable[Record] | None = None,
 ) -> Figure:
     """Show the differences between groups of every attribute, by criterion, with intervals.
 
@@ -30,6 +31,8 @@ def gaps_figure(
         stage: The stage to show.
         tolerance: Largest difference that is accepted, ≥ 0; drawn as a line.
         level: Level of the intervals in the records, in (0, 1), for the title.
+        baseline: Records of a baseline over the same rows, drawn above those of `records` in
+            another colour.
 
     Returns:
         The figure. A difference that rests on a group of fewer than `SMALL_SUPPORT` rows is
@@ -64,20 +67,36 @@ def gaps_figure(
             name = readable(record.metric.removesuffix("_difference"))
             lines.append(Line(name[0].upper() + name[1:], record.support))
             rows.append(record)
+    before = None if baseline is None else _before(baseline, rows)
     title = words.title("Differences between groups", stage, words.shown_level(found, level))
-    sheet = RowSheet(title, lines, _notes(found, tolerance), row=0.25)
+    sheet = RowSheet(
+        title, lines, _notes(found, tolerance, before is not None), row=0.29 if before else 0.25
+    )
     # The interval of treatment equality, a ratio of counts, may reach far beyond all others.
-    most = max(1.0, *(record.value or 0.0 for record in found), tolerance or 0.0)
-    values = [0.0, tolerance or 0.0, *(min(end, most) for end in extent(found))]
+    drawn = [*found, *(record for record in before or () if record is not None)]
+    most = max(1.0, *(record.value or 0.0 for record in drawn), tolerance or 0.0)
+    values = [0.0, tolerance or 0.0, *(min(end, most) for end in extent(drawn))]
     [place] = sheet.panels(1, right=_FIGURES)
     axes = sheet.panel(place, values)
     if tolerance is not None:
         axes.axvline(tolerance, **{**lay.MARK_LINE, "color": lay.VERMILLION, "linewidth": 1.2})
-    draw_estimates(axes, [row if row and row.support else None for row in rows])
+    draw_estimates(axes, [row if row and row.support else None for row in rows], baseline=before)
     for number, row in enumerate(rows):
         if row is not None:
-            sheet.write_beside(place, number, _figure(row))
+            beside = _figure(row) if before is None else _change(before[number], row)
+            sheet.write_beside(place, number, beside)
     return sheet.done()
+
+
+def _before(baseline: Iterable[Record], rows: Sequence[Record | None]) -> list[Record | None]:
+    known = {record.key: record for record in baseline}
+    return [None if row is None else known.get(row.key) for row in rows]
+
+
+def _change(before: Record | None, after: Record) -> str:
+    values = (None if record is None else record.value for record in (before, after))
+    first, second = ("n. e." if value is None else f"{value:.3f}" for value in values)
+    return f"{first} → {second}" + ("†" if words.is_small(after.support) else "")
 
 
 def _figure(record: Record) -> str:
@@ -89,8 +108,10 @@ def _figure(record: Record) -> str:
     return f"{record.value:.3f}{mark} [{words.interval(record)}]"
 
 
-def _notes(records: Sequence[Record], tolerance: float | None) -> list[str]:
+def _notes(records: Sequence[Record], tolerance: float | None, compared: bool) -> list[str]:
     notes = ["0 is parity. Rows: those of the smallest group that takes part."]
+    if compared:
+        notes.insert(0, BASELINE_NOTE)
     if tolerance is not None:
         notes.append(f"Dashed line: tolerance {tolerance:.3f}.")
     if any(words.is_small(r.support) and r.value is not None for r in records):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
@@ -10,7 +11,7 @@ from fairlightning.exceptions import ArgumentError, check_choice
 from fairlightning.metrics import SUPPORT, Record
 from fairlightning.report.figures import layout as lay
 from fairlightning.report.figures import words
-from fairlightning.report.figures.rows import Line, RowSheet, draw_estimates, extent
+from fairlightning.report.figures.rows import BASELINE_NOTE, Line, RowSheet, draw_estimates, extent
 
 DEFAULT_RATES = ("selection_rate", "true_positive_rate", "false_positive_rate", "accuracy")
 """Rates that are shown if none are named, as far as there are records of them."""
@@ -28,6 +29,7 @@ def rates_figure(
     metrics: Sequence[str] | None = None,
     *,
     level: float = 0.95,
+    baseline: Iterable[Record] | None = None,
 ) -> Figure:
     """Show rates of every group of an attribute: a dot, its interval, and the value of all rows.
 
@@ -44,6 +46,8 @@ def rates_figure(
         metrics: Metrics of single groups, one panel each; by default those of `DEFAULT_RATES` of
             which there are records.
         level: Level of the intervals in the records, in (0, 1), for the title.
+        baseline: Records of a baseline over the same rows, drawn above those of `records` in
+            another colour.
 
     Returns:
         The figure. Where there is no record of a metric over all rows, no line is drawn in its
@@ -56,11 +60,8 @@ def rates_figure(
     groups = words.of_attribute(records, stage, attribute)
     chosen = _metrics(groups, metrics)
     members = _members(groups)
-    overall = {
-        r.metric: r.value
-        for r in records
-        if r.stage == stage and r.attribute is None and r.group is None and r.value is not None
-    }
+    overall = _overall(records, stage)
+    before = None if baseline is None else _Baseline.of(baseline, stage, attribute)
     rows, left_out = words.rank(
         _ranked(members, chosen[0], overall.get(chosen[0])), MAX_GROUPS, near="nearer to all rows"
     )
@@ -70,14 +71,55 @@ def rates_figure(
     sheet = RowSheet(
         words.title(f"{subject} by {attribute}", stage, words.shown_level(shown, level)),
         [Line(words.short_name(row.group, attribute), row.support) for row in rows],
-        [*left_out, *_notes(shown, groups, attribute, overall, chosen[0])],
+        [
+            *left_out,
+            *([] if before is None else [BASELINE_NOTE]),
+            *_notes(shown, groups, attribute, overall, chosen[0]),
+        ],
         headings=0 if len(chosen) == 1 else 2,
+        row=None if before is None else 0.32,
     )
+    names = [None if row.group in absent else row.group for row in rows]
     for place, metric in zip(sheet.panels(len(chosen)), chosen, strict=True):
-        column = [None if row.group in absent else members[row.group].get(metric) for row in rows]
         heading = "" if len(chosen) == 1 else words.metric_words(metric)
-        _draw(sheet, place, heading, column, overall.get(metric))
+        column = [None if name is None else members[name].get(metric) for name in names]
+        _draw(
+            sheet,
+            place,
+            heading,
+            column,
+            overall.get(metric),
+            before and before.column(names, metric),
+        )
     return sheet.done()
+
+
+class _Baseline(NamedTuple):
+    """What a baseline has in the place of each figure."""
+
+    members: Members
+    overall: Mapping[str, float]
+
+    @classmethod
+    def of(cls, records: Iterable[Record], stage: str, attribute: str) -> _Baseline:
+        records = list(records)
+        return cls(
+            _members(words.of_attribute(records, stage, attribute)), _overall(records, stage)
+        )
+
+    def column(
+        self, names: Sequence[str | None], metric: str
+    ) -> tuple[list[Record | None], float | None]:
+        known = [self.members.get(name, {}) if name else {} for name in names]
+        return [of.get(metric) for of in known], self.overall.get(metric)
+
+
+def _overall(records: Iterable[Record], stage: str) -> dict[str, float]:
+    return {
+        r.metric: r.value
+        for r in records
+        if r.stage == stage and r.attribute is None and r.group is None and r.value is not None
+    }
 
 
 def _metrics(groups: Sequence[Record], metrics: Sequence[str] | None) -> list[str]:
@@ -125,15 +167,23 @@ def _draw(
     heading: str,
     column: Sequence[Record | None],
     overall: float | None,
+    before: tuple[Sequence[Record | None], float | None] | None,
 ) -> None:
-    values = extent([record for record in column if record is not None])
-    if overall is not None:
-        values.append(overall)
-        sheet.note_panel(place, f"all rows {overall:.3f}")
+    others, reference = before or ([], None)
+    values = extent([record for record in (*column, *others) if record is not None])
+    lines = [
+        (value, colour)
+        for value, colour in ((reference, lay.VERMILLION), (overall, lay.BLUE))
+        if value is not None
+    ]
+    if lines:
+        values += [value for value, _ in lines]
+        sheet.note_panel(place, "all rows " + " → ".join(f"{value:.3f}" for value, _ in lines))
     axes = sheet.panel(place, values, heading=heading)
-    if overall is not None:
-        axes.axvline(overall, **lay.MARK_LINE, zorder=1)
-    draw_estimates(axes, column)
+    for value, colour in lines:
+        colour = lay.INK if before is None else colour
+        axes.axvline(value, **{**lay.MARK_LINE, "color": colour}, zorder=1)
+    draw_estimates(axes, column, baseline=None if before is None else others)
 
 
 def _notes(

@@ -16,6 +16,12 @@ from fairlightning.report.figures.words import has_interval, is_small, number_of
 NAMES, BETWEEN = 1.75, 0.16
 """Widths in inches: names of rows at most, and between columns."""
 
+APART = 0.19
+"""Distance of two marks of one row from its middle, in rows."""
+
+BASELINE_NOTE = "Orange, above: baseline. Blue, below: intervention."
+"""What the colours mean where a baseline is shown."""
+
 _TICKS = 0.22  # inches below the panels
 _FEW = 12  # up to so many rows there is room to set them apart
 
@@ -155,7 +161,9 @@ def extent(records: Sequence[Record]) -> list[float]:
     return [number for number in numbers if number is not None and isfinite(number)]
 
 
-def draw_estimates(axes: Axes, rows: Sequence[Record | None]) -> None:
+def draw_estimates(
+    axes: Axes, rows: Sequence[Record | None], *, baseline: Sequence[Record | None] | None = None
+) -> None:
     """Draw a dot and its interval in every row that has a figure; a hollow dot where it is small.
 
     Where there is a record without a figure, the row says "no rows" or "not estimable".
@@ -163,11 +171,28 @@ def draw_estimates(axes: Axes, rows: Sequence[Record | None]) -> None:
     Args:
         axes: A panel.
         rows: What is in each row; None where nothing is to be said.
+        baseline: The same of a baseline, drawn above it in another colour.
     """
-    here = [(y, record) for y, record in enumerate(rows) if record is not None]
+    if baseline is None:
+        _draw_all(axes, rows, 0.0, lay.BLUE, words=True)
+        return
+    # Where neither has a figure, it is said once.
+    none = [r is not None and r.value is None for r in rows]
+    both = [b is None or b.value is None for b in baseline]
+    _draw_all(axes, baseline, -APART, lay.VERMILLION, words=False)
+    _draw_all(axes, rows, APART, lay.BLUE, words=False)
+    said = [row if a and b else None for row, a, b in zip(rows, none, both, strict=True)]
+    _draw_all(axes, said, 0.0, lay.BLUE, words=True)
+
+
+def _draw_all(
+    axes: Axes, rows: Sequence[Record | None], down: float, color: str, *, words: bool
+) -> None:
+    here = [(y + down, record) for y, record in enumerate(rows) if record is not None]
     for small in (False, True):
-        _draw_some(axes, [(y, r) for y, r in here if is_small(r.support) == small], small)
-    for y, record in here:
+        some = [(y, r) for y, r in here if is_small(r.support) == small]
+        _draw_some(axes, some, small, color)
+    for y, record in here if words else ():
         if record.value is None:
             axes.text(
                 sum(axes.get_xlim()) / 2,
@@ -182,7 +207,7 @@ def draw_estimates(axes: Axes, rows: Sequence[Record | None]) -> None:
             )
 
 
-def _draw_some(axes: Axes, rows: Sequence[tuple[int, Record]], small: bool) -> None:
+def _draw_some(axes: Axes, rows: Sequence[tuple[float, Record]], small: bool, color: str) -> None:
     start, stop = axes.get_xlim()
     bars = [
         (y, start if r.low is None else r.low, stop if r.high is None else r.high)
@@ -192,7 +217,7 @@ def _draw_some(axes: Axes, rows: Sequence[tuple[int, Record]], small: bool) -> N
     if bars:
         y, low, high = zip(*bars, strict=True)
         width = 1.0 if small else 1.8
-        drawn = axes.hlines(y, low, high, colors=lay.BLUE, linewidth=width, alpha=0.55)
+        drawn = axes.hlines(y, low, high, colors=color, linewidth=width, alpha=0.55)
         drawn.set_gid("intervals")
     # What reaches beyond the panel, or has no end, ends in an arrow.
     for edge, shape, out in (
@@ -201,7 +226,7 @@ def _draw_some(axes: Axes, rows: Sequence[tuple[int, Record]], small: bool) -> N
     ):
         style: dict[str, Any] = {
             "linestyle": "none",
-            "color": lay.BLUE,
+            "color": color,
             "markersize": 4,
             "clip_on": False,
         }
@@ -215,8 +240,8 @@ def _draw_some(axes: Axes, rows: Sequence[tuple[int, Record]], small: bool) -> N
             marker="o",
             markersize=4.6,
             markeredgewidth=1.0,
-            markeredgecolor=lay.BLUE,
-            markerfacecolor="white" if small else lay.BLUE,
+            markeredgecolor=color,
+            markerfacecolor="white" if small else color,
             gid="small" if small else "estimates",
             clip_on=False,
         )

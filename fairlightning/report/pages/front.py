@@ -7,17 +7,13 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from fairlightning.exceptions import DataError
 from fairlightning.metrics import SMALL_SUPPORT, SUPPORT, higher_is_better, readable
-
-TEMPLATES = Path(__file__).parent / "templates"
+from fairlightning.report.pages.rendering import as_is, render, template_text
 
 SCRIPTS = ("choice", "figures", "state", "plot", "groups", "views", "decision", "main")
 """Scripts of the page, in the order in which they build on each other."""
@@ -60,7 +56,7 @@ def front_page(source: str) -> str:
         "sha256": sha256,
         "version": version("fairlightning"),
     }
-    script = "\n".join(_read(f"front/{name}.js") for name in SCRIPTS)
+    script = "\n".join(template_text(f"front/{name}.js") for name in SCRIPTS)
     return _render(page, _bounds(front, criteria), script)
 
 
@@ -125,21 +121,15 @@ def _records(point: Mapping[str, Any], shown: Iterable[tuple[Any, ...]]) -> list
 
 
 def _render(page: Mapping[str, Any], bounds: list[dict[str, Any]], script: str) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     plotly = get_plotlyjs()
-    return environment.get_template("front.html.jinja").render(
+    return render(
+        "front.html.jinja",
         page=page,
         **page,
         bounds=bounds,
-        style=Markup(_read("front/front.css")),
-        plotly=Markup(plotly),
-        script=Markup(script),
+        style=as_is(template_text("front/front.css")),
+        plotly=as_is(plotly),
+        script=as_is(script),
         hashes=[_content_hash(text) for text in (plotly, script)],
     )
 
@@ -147,10 +137,6 @@ def _render(page: Mapping[str, Any], bounds: list[dict[str, Any]], script: str) 
 def _content_hash(text: str) -> str:
     """Name a script for the page's content security policy, which runs no other."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _read(name: str) -> str:
-    return (TEMPLATES / name).read_text(encoding="utf-8")
 
 
 def _sentence(text: str) -> str:

@@ -1,0 +1,280 @@
+"""The report: true to the files of the run, complete, offline, and clear about what is missing."""
+
+import json
+import re
+import shutil
+from urllib.parse import unquote
+
+import pandas as pd
+import pytest
+import yaml
+from browser import open_offline
+from helpers import command
+from verified_folder import advice, audit, decision, verified_folder
+
+from fairlightning.exceptions import DataError
+from fairlightning.report.pages.rendering import template_text
+from fairlightning.report.plain import check_report
+from fairlightning.verification.reporting import REPORT_FILES, write_report
+
+MAIN = [
+    "summary", "criteria", "comparison", "trade-off", "robustness", "causes", "model", "checklist",
+    "limits",
+]  # fmt: skip
+APPENDICES = [
+    "figures-all", "findings-all", "groups-all", "calibration-all", "curves-all", "audit-all",
+    "architecture", "reproducibility", "files",
+]  # fmt: skip
+SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="90" height="30"><text y="20">sex</text></svg>'
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return verified_folder(tmp_path_factory.mktemp("verified"))
+
+
+@pytest.fixture(scope="module")
+def full(made, tmp_path_factory):
+    """A folder with every optional file, and its report made by the command."""
+    folder = shutil.copytree(made, tmp_path_factory.mktemp("full") / "v")
+    (folder / "audit").mkdir()
+    (folder / "audit" / "audit.json").write_text(json.dumps(audit()))
+    (folder / "audit" / "causal_diagram.svg").write_text(SVG)
+    (folder / "advice.json").write_text(json.dumps(advice()))
+    (folder / "decision.json").write_text(json.dumps(decision(folder)))
+    (folder / "card.yaml").write_text("license: apache-2.0\nintended_use: A study of incomes.\n")
+    ran = command("report", folder, cwd=folder)
+    assert ran.returncode == 0, ran.stderr
+    assert "report.html" in ran.stdout
+    return folder
+
+
+@pytest.fixture(scope="module")
+def content(full):
+    return json.loads((full / "report.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def opened(browser, full):
+    return open_offline(browser, full / "report.html")
+
+
+def table(content, name):
+    blocks = [block for section in content["sections"] for block in section["blocks"]]
+    (found,) = (block for block in blocks if block.get("id") == name)
+    return found
+
+
+def row(content, name, **cells):
+    found = [r for r in table(content, name)["rows"] if all(r[k] == v for k, v in cells.items())]
+    assert len(found) == 1
+    return found[0]
+
+
+def frames(folder, role):
+    for seed in (0, 1):
+        frame = pd.read_parquet(folder / f"runs/seed={seed}/{role}/predictions.parquet")
+        frame = frame[frame["split"] == "test"]
+        yield frame.assign(selected=frame["score"] >= 0.5)
+
+
+def test_cells_are_those_of_the_raw_predictions(full, content, opened):
+    accuracy = [((f["selected"] == f["target"]).mean()) for f in frames(full, "baseline")]
+    cell = row(content, "common", metric="accuracy", of="all rows")["baseline"]
+    assert cell["value"] == pytest.approx(sum(accuracy) / 2, abs=1e-12)
+    assert cell["deviation"] == pytest.approx(pd.Series(accuracy).std(), abs=1e-12)
+    rates = [f.groupby("sex")["selected"].mean() for f in frames(full, "intervention")]
+    gap = sum(abs(rate["Male"] - rate["Female"]) for rate in rates) / 2
+    found = row(content, "common", metric="demographic-parity difference", of="sex")
+    assert found["intervention"]["value"] == pytest.approx(gap, abs=1e-12)
+    group = [
+        f[(f["sex"] == "Female") & (f["race"] == "Black")]["selected"].mean()
+        for f in frames(full, "baseline")
+    ]
+    of = row(content, "groups", group="sex=Female & race=Black", rate="selection rate")
+    assert of["baseline"]["value"] == pytest.approx(sum(group) / 2, abs=1e-12)
+    text = opened.page.inner_text("#comparison")
+    assert f"{sum(accuracy) / 2:.3f} ± {pd.Series(accuracy).std():.3f}" in text
+    assert f"{gap:.3f}" in text
+    markdown = (full / "report.md").read_text()
+    assert f"{sum(group) / 2:.3f}" in markdown
+
+
+def test_everything_is_there(full, content, opened):
+    check_report(content)
+    assert [s["id"] for s in content["sections"] if not s["appendix"]] == MAIN
+    assert [s["id"] for s in content["sections"] if s["appendix"]] == APPENDICES
+    assert all(section["blocks"] for section in content["sections"])
+    # Adult has no column of regions or times.
+    assert {"shift.column" in missing["what"] for missing in content["missing"]} == {True}
+    blocks = [block for section in content["sections"] for block in section["blocks"]]
+    kinds = [block["type"] for block in blocks]
+    assert kinds.count("picture") == opened.page.locator("figure.picture").count() >= 15
+    assert kinds.count("table") == opened.page.locator("table").count() >= 20
+    sourced = [block for block in blocks if block["type"] in ("picture", "table")]
+    assert [block["id"] for block in sourced if not block["sources"]] == ["file-list"]
+    files = {file["path"]: file["sha256"] for file in content["files"]}
+    assert {source["path"] for block in sourced for source in block["sources"]} <= set(files)
+    assert None not in files.values()
+    for block in blocks:
+        if block["type"] == "picture":
+            assert (full / block["file"]).read_text().startswith("<?xml") or "causal" in block["id"]
+    text = opened.page.inner_text("body")
+    for said in ("Ann O'Neil", "The smaller gap <is> worth it", "a<b>|c", "adversarial debiasing"):
+        assert said in text
+    markdown = (full / "report.md").read_text()
+    assert r"a\<b\>\|c" in markdown
+    assert "Equal rates, as \\*the\\* board \\| chose \\<b\\>" in markdown
+
+
+def test_page_is_offline_without_script_and_its_links_lead_somewhere(full, opened):
+    page = opened.page
+    assert opened.complaints == []
+    assert page.locator("script").count() == 0
+    assert page.locator("b").count() == 0  # names are text
+    loaded = page.eval_on_selector_all("img", "all => all.map(i => i.naturalWidth > 0 && !!i.alt)")
+    assert all(loaded)
+    for link in page.eval_on_selector_all("a", "all => all.map(a => a.getAttribute('href'))"):
+        if link.startswith("#"):
+            assert page.locator(f"[id='{link[1:]}']").count() == 1, link
+        else:
+            assert (full / unquote(link)).is_file(), link
+    assert (full / "report.html").stat().st_size < 6e6
+
+
+def test_main_text_prints_on_two_to_four_pages(opened):
+    def pages():
+        return len(re.findall(rb"/Type\s*/Page\b", opened.page.pdf(prefer_css_page_size=True)))
+
+    everything = pages()
+    opened.page.add_style_tag(content=".appendix { display: none; }")
+    assert 2 <= pages() <= 4 < everything
+
+
+def luminance(colour):
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_text_has_contrast_in_light_and_dark():
+    style = template_text("report/report.css")
+    schemes = re.findall(r":root \{(.*?)\}", style, re.DOTALL)
+    assert len(schemes) == 2
+    for scheme in schemes:
+        colours = dict(re.findall(r"--([\w-]+): (#\w{6})", scheme))
+        grounds = ["ground", "card"]
+        pairs = [(ink, on) for ink in ("ink", "soft", "accent") for on in grounds]
+        for state in ("good", "note", "bad", "open"):
+            pairs += [(state, "card"), (state, f"{state}-ground"), ("ink", f"{state}-ground")]
+        for ink, on in pairs:
+            dark, light = sorted(luminance(colours[name]) for name in (ink, on))
+            assert (light + 0.05) / (dark + 0.05) >= 4.5, (ink, on)
+
+
+def test_what_is_missing_is_named_and_the_rest_is_the_same_each_time(made, tmp_path):
+    folder = shutil.copytree(made, tmp_path / "v")
+    for seed in (0, 1):
+        for role in ("baseline", "intervention"):
+            for name in ("metrics.json", "predictions.parquet", "environment.json"):
+                (folder / f"runs/seed={seed}/{role}/{name}").unlink()
+            shutil.rmtree(folder / f"runs/seed={seed}/{role}/checkpoints")
+    shutil.rmtree(folder / "around")
+    paths = write_report(folder)
+    first = [path.read_bytes() for path in paths]
+    assert [path.name for path in paths] == list(REPORT_FILES)
+    content = json.loads(first[2])
+    whats = " ".join(missing["what"] for missing in content["missing"])
+    for what in (
+        "audit", "variable map", "causal diagram", "counterfactual", "pathways", "advice",
+        "decision", "No front", "architecture", "sensitive columns", "picture of gaps",
+        "maps of intersections", "Calibration of the baseline", "Calibration of the intervention",
+        "runs/seed=1/intervention/metrics.json",
+    ):  # fmt: skip
+        assert what in whats, what
+    for text in first[:2]:
+        assert text.decode().count("Missing.") == len(content["missing"])
+    assert all(missing["mend"] for missing in content["missing"])
+    assert [s["id"] for s in content["sections"]] == MAIN + APPENDICES
+    assert [path.read_bytes() for path in write_report(folder)] == first
+
+
+def test_card_has_the_common_form(full, content):
+    _, front, text = (full / "model_card.md").read_text().split("---\n", 2)
+    matter = yaml.safe_load(front)
+    assert matter["license"] == "apache-2.0"
+    assert matter["datasets"] == ["adult"]
+    (result,) = matter["model-index"][0]["results"]
+    values = {(m["type"], m["name"]): m["value"] for m in result["metrics"]}
+    cell = row(content, "common", metric="accuracy", of="all rows")["intervention"]
+    assert values["accuracy", "accuracy"] == cell["value"]
+    headings = re.findall(r"^## (.*)", text, re.MULTILINE)
+    assert headings == [
+        "Model details", "Intended use", "Factors", "Metrics", "Evaluation data", "Training data",
+        "Quantitative analyses", "Ethical considerations", "Caveats and recommendations",
+    ]  # fmt: skip
+    assert "A study of incomes." in text
+    assert "`out_of_scope` into card.yaml" in text
+    assert "sex=Female & race=Other".replace("&", r"\&") in text
+
+
+def spoiled(folder, name, change):
+    path = folder / name
+    content = json.loads(path.read_text()) if path.is_file() else {}
+    path.write_text(json.dumps(change(content)))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("audit.json", lambda _: {**audit(), "format": 7}, "audit.json: found format 7"),
+        ("audit.json", lambda _: {**audit(), "proxies": None}, "audit.json: found None as"),
+        ("audit.json", lambda _: {**audit(), "proxies": [{}]}, "audit.json: .*KeyError"),
+        ("advice.json", lambda _: {**advice(), "recommendation": {}}, "advice.json: .*KeyError"),
+        ("advice.json", lambda _: [], "advice.json: found a list"),
+        ("card.yaml", lambda _: {"license": 3}, "card.yaml: found 3 for 'license'"),
+        ("decision.json", lambda _: {"version": 1, "front": {"sha256": ""}}, "decision.json: "),
+        ("verification.json", lambda v: {**v, "seeds": [0.5]}, r"verification.json: found 0.5 at"),
+        ("verification.json", lambda v: {**v, "runs": []}, "runs: found no baseline of seed 0"),
+        ("around/front.json", lambda f: {**f, "version": 9}, "front.json: found version 9"),
+    ],
+)
+def test_wrong_files_are_named(made, tmp_path, name, change, message):
+    names = ["verification.json", "around/front.json"]
+    (tmp_path / "around").mkdir()
+    for kept in names:
+        shutil.copy(made / kept, tmp_path / kept)
+    spoiled(tmp_path, name, change)
+    with pytest.raises(DataError, match=message):
+        write_report(tmp_path)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_folder_without_verification_is_one_line(tmp_path):
+    ran = command("report", tmp_path, cwd=tmp_path)
+    assert ran.returncode == 2
+    assert ran.stderr.count("\n") == 1
+    assert "verification.json" in ran.stderr
+    assert "fairlightning verify" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("spoil", "place"),
+    [
+        (lambda c: c.pop("verdict"), r"\$: .*'verdict' is a required"),
+        (lambda c: c["verdict"].update(state="fine"), r"\$.verdict.state"),
+        (lambda c: c["sections"].clear(), r"\$.sections"),
+        (lambda c: c["files"][0].update(sha256="ab"), r"\$.files\[0\].sha256"),
+        (lambda c: c.update(extra=1), r"'extra' was unexpected"),
+        (lambda c: table(c, "common")["rows"][0].update(baseline=0.5), r"\$.sections\[2\]"),
+        (
+            lambda c: table(c, "common")["rows"][0]["baseline"].update(value=float("nan")),
+            "not finite",
+        ),
+    ],
+)
+def test_schema_refuses(content, spoil, place):
+    copy = json.loads(json.dumps(content))
+    spoil(copy)
+    with pytest.raises(DataError, match=place):
+        check_report(copy)
