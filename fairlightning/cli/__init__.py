@@ -9,7 +9,7 @@ from importlib import import_module
 
 from fairlightning.exceptions import FairlightningError
 
-COMMANDS = ("train", "front", "collect", "resume", "evaluate", "compare")
+COMMANDS = ("advise", "audit", "train", "front", "collect", "resume", "evaluate", "compare")
 """Commands; each is `main` in a module of its name."""
 
 DESCRIPTION = """\
