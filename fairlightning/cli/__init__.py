@@ -1,4 +1,4 @@
-"""The command line: `fairlightning train`, `front`, `collect`, `resume`, `evaluate`, `compare`."""
+"""The command line: `fairlightning` and one of `COMMANDS`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ DESCRIPTION = """\
 Fairness-aware deep learning with PyTorch Lightning.
 
 commands:
+  advise     which technique for which model and data      fairlightning advise --help
+  audit      what a data set holds, before any training    fairlightning audit --help
   train      train a network with fairness in its loss     fairlightning train --help
   front      many strengths of fairness in one training    fairlightning front --help
   collect    runs and fronts as one front                  fairlightning collect --help

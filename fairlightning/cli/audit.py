@@ -21,6 +21,8 @@ from fairlightning.audit.page import ends, points, share
 from fairlightning.cli.console import wide_console
 from fairlightning.cli.front_results import shown_path
 from fairlightning.cli.run import launch, seeded_data
+from fairlightning.data import TabularDataModule
+from fairlightning.exceptions import DataError
 
 
 def audit(config: DictConfig) -> dict[str, Any]:
@@ -34,6 +36,13 @@ def audit(config: DictConfig) -> dict[str, Any]:
     """
     console = wide_console()
     data = seeded_data(config)
+    if not isinstance(data, TabularDataModule):
+        raise DataError.of(
+            "dataset",
+            found=type(data).__name__,
+            expected="a table, whose columns have roles",
+            mend="audit a table of what describes each image or sequence",
+        )
     dataset = cast("dict[str, Any]", OmegaConf.to_container(config.dataset, resolve=True))
     options = Options(
         rows=config.rows,
