@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from fairlightning.advisor.matrix import FAMILIES, RATINGS, TECHNIQUES
 from fairlightning.advisor.tree import DEFINITIONS, MODELS, TREE, commands
@@ -84,3 +86,14 @@ def filled(page: str) -> str:
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [f"| {' | '.join(line)} |" for line in [header, *rows]]
     return "\n".join([lines[0], "|" + "---|" * len(header), *lines[1:]])
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Write the tables into the pages that the arguments name."""
+    for name in arguments:
+        path = Path(name)
+        path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
