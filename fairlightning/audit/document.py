@@ -76,6 +76,8 @@ def audit_table(
         SetupError: If `options.counterfactuals` is true and dowhy is not installed.
     """
     options = options or Options()
+    if options.counterfactuals:
+        dowhy_gcm()  # what is asked for and cannot be had should say so at once
     frame = pd.concat([data.frame(split) for split in SPLITS]).sort_index()
     groups, target = data.groups, data.roles.target
     declaration = read_declaration(causal, list(frame.columns), groups.to_dict(), target)
