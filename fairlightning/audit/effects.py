@@ -25,6 +25,9 @@ PLACES = {"small effect": 0.05, "median effect": 0.5, "large effect": 0.95}
 DRAWS = 200
 """Draws of the noise of an example, which is known up to intervals."""
 
+RANKING_DRAWS = 8
+"""Draws of the noise of every row, over which the change that ranks it is averaged."""
+
 LONGEST = 6
 """Most edges of a path whose effect is computed."""
 
@@ -195,9 +198,13 @@ def _examples(
     model: CausalModel, frame: pd.DataFrame, query: Query, random: np.random.Generator
 ) -> list[dict[str, Any]]:
     rows = frame[frame[query.attribute] == query.group]
-    noise = model.abduct(rows, random)
-    instead = model.probability(model.counterfactual(noise, query.attribute, query.instead))
-    order = (instead - model.probability(rows)).argsort(kind="stable")
+    instead = sum(
+        model.probability(
+            model.counterfactual(model.abduct(rows, random), query.attribute, query.instead)
+        )
+        for _ in range(RANKING_DRAWS)
+    )
+    order = (instead / RANKING_DRAWS - model.probability(rows)).argsort(kind="stable")
     picked = {place: order[int(share * (len(order) - 1))] for place, share in PLACES.items()}
     return [
         _example(model, rows.iloc[[position]], query, place, random)

@@ -26,7 +26,7 @@ def audited(folder, source, *more):
 
 def test_an_audit_of_adult_is_complete(some_of_adult, tmp_path):
     pytest.importorskip("dowhy")
-    done, document = audited(tmp_path, some_of_adult, "rows=600", "bootstraps=5")
+    done, document = audited(tmp_path, some_of_adult, "rows=600", "bootstraps=0")
     assert "First: in-processing" in done.stdout
     roles = {entry["name"]: entry["role"] for entry in document["variables"]}
     assert (roles["sex"], roles["income"], roles["relationship"]) == (
@@ -41,7 +41,7 @@ def test_an_audit_of_adult_is_complete(some_of_adult, tmp_path):
     assert first["question"] == "had sex been Male for sex=Female"
     assert first["effect"]["value"] > 0
     assert {path["judgement"] for path in first["paths"]} == {"fair", "unfair"}
-    assert all(first["effect"][end] is not None for end in ("low", "high"))
+    assert first["effect"]["low"] is None, "no refits, no interval"
     assert second["attribute"] == "race"
     page = (tmp_path / "audited" / "audit.md").read_text()
     assert all(entry["question"][1:] in page for entry in document["counterfactuals"])
