@@ -15,7 +15,7 @@ from fairlightning.audit.causal import dowhy_gcm
 from fairlightning.audit.counts import SPLITS, base_rates, missingness
 from fairlightning.audit.declaration import ROLES, Declaration, read_declaration
 from fairlightning.audit.effects import answers, causal_rows
-from fairlightning.audit.limits import assumptions, uncertainties
+from fairlightning.audit.limits import assumptions, spreads, unknowns
 from fairlightning.audit.proxies import proxy_strengths
 from fairlightning.audit.recommendation import recommend_stage
 from fairlightning.data import TabularDataModule
@@ -79,58 +79,60 @@ def audit_table(
     if options.counterfactuals:
         dowhy_gcm()  # what is asked for and cannot be had should say so at once
     frame = pd.concat([data.frame(split) for split in SPLITS]).sort_index()
-    groups, target = data.groups, data.roles.target
-    declaration = read_declaration(causal, list(frame.columns), groups.to_dict(), target)
-    batches = [data.batch(split) for split in SPLITS]
-    weights = [batch.weight for batch in batches if batch.weight is not None]
-    facts = data.describe()
-    features = [*facts["numeric"], *facts["categorical"]]
-    rates = base_rates(
-        groups,
-        torch.cat([batch.sensitive for batch in batches]),
-        torch.cat([batch.target for batch in batches]),
-        torch.cat(weights) if weights else None,
-    )
-    missing = missingness(
-        frame, dict.fromkeys([*features, *groups.names]), groups, groups.encode(frame)
-    )
-    train = data.frame("train")
-    told = [name for name in features if name not in groups.names]
-    proxies = proxy_strengths(
-        train,
-        [name for name in told if name in facts["numeric"]],
-        [name for name in told if name in facts["categorical"]],
-        groups,
-        data.batch("train").sensitive,
-        options.seed,
-    )
-    found, left_out, note = _counterfactuals(train, declaration, data, facts, options, advance)
+    facts, target = data.describe(), data.roles.target
+    declaration = read_declaration(causal, list(frame.columns), data.groups.to_dict(), target)
+    counted = _counted(frame, data, facts)
+    proxies = _proxies(data, facts, options.seed)
+    found, left_out, note = _counterfactuals(declaration, data, facts, options, advance)
+    rates = counted["base_rates"]
     document = {
         "format": FORMAT,
         "command": command,
         "versions": {name: version(name) for name in PACKAGES},
-        "data": _about(frame, facts, groups, target),
+        "data": _about(frame, facts, data.groups, target),
         "variables": variable_map(frame, declaration, facts),
         "proxies": proxies,
-        "base_rates": rates,
-        "missingness": missing,
+        **counted,
         "diagram": _diagram(declaration),
         "pathways": _pathways(declaration),
         "counterfactuals": found,
         "counterfactuals_note": note,
-        "recommendation": recommend_stage(rates, proxies, missing, found, dataset),
+        "recommendation": recommend_stage(rates, proxies, counted["missingness"], found, dataset),
         "assumptions": assumptions(declaration, found),
-        "uncertainties": uncertainties(
-            declaration,
-            list(map(str, frame.columns)),
-            rates,
-            found,
-            left_out=left_out,
-            rows=options.rows,
-            bootstraps=options.bootstraps,
-        ),
+        "uncertainties": [
+            *unknowns(declaration, list(map(str, frame.columns)), rates),
+            *spreads(found, left_out, options.rows, options.bootstraps),
+        ],
     }
     return document, declaration
+
+
+def _counted(
+    frame: pd.DataFrame, data: TabularDataModule, facts: Mapping[str, Any]
+) -> dict[str, list[dict[str, Any]]]:
+    """Base rates and missing values, over all rows."""
+    groups, batches = data.groups, [data.batch(split) for split in SPLITS]
+    weights = [batch.weight for batch in batches if batch.weight is not None]
+    columns = dict.fromkeys([*facts["numeric"], *facts["categorical"], *groups.names])
+    return {
+        "base_rates": base_rates(
+            groups,
+            torch.cat([batch.sensitive for batch in batches]),
+            torch.cat([batch.target for batch in batches]),
+            torch.cat(weights) if weights else None,
+        ),
+        "missingness": missingness(frame, columns, groups, groups.encode(frame)),
+    }
+
+
+def _proxies(data: TabularDataModule, facts: Mapping[str, Any], seed: int) -> list[dict[str, Any]]:
+    """How well features tell the attributes; these are no proxies of each other."""
+    numeric, categorical = (
+        [name for name in facts[kind] if name not in data.groups.names]
+        for kind in ("numeric", "categorical")
+    )
+    codes = data.batch("train").sensitive
+    return proxy_strengths(data.frame("train"), numeric, categorical, data.groups, codes, seed)
 
 
 def variable_map(
@@ -157,7 +159,6 @@ def variable_map(
 
 
 def _counterfactuals(
-    train: pd.DataFrame,
     declaration: Declaration,
     data: TabularDataModule,
     facts: Mapping[str, Any],
@@ -175,7 +176,7 @@ def _counterfactuals(
         if options.counterfactuals:
             raise
         return None, 0, str(error)
-    known = _known_groups(train, data.groups)
+    known = _known_groups(data.frame("train"), data.groups)
     numeric = [name for name in facts["numeric"] if name not in data.groups.names]
     rows, left_out = causal_rows(known, declaration, numeric, options.rows, options.seed)
     found = answers(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import networkx as nx
+
 from fairlightning.audit.declaration import Declaration
 from fairlightning.audit.effects import LONGEST
 from fairlightning.metrics import SMALL_SUPPORT
@@ -42,66 +44,71 @@ def assumptions(declaration: Declaration, found: Entries | None) -> list[str]:
     ]
 
 
-def uncertainties(
-    declaration: Declaration,
-    columns: Sequence[str],
-    rates: Entries,
-    found: Entries | None,
-    *,
-    left_out: int,
-    rows: int,
-    bootstraps: int,
-) -> list[str]:
-    """What is not known: small groups, columns and influences without a word, spread of effects.
+def unknowns(declaration: Declaration, columns: Sequence[str], rates: Entries) -> list[str]:
+    """What nobody knows or has said: small groups, columns and influences without a word.
 
     Args:
         declaration: What people declared.
         columns: Columns of the table.
         rates: Base rates of the groups.
+    """
+    lists = {
+        f"Fewer than {SMALL_SUPPORT} rows, where chance alone moves a rate widely": [
+            entry["group"] for entry in rates if entry["support"] < SMALL_SUPPORT
+        ],
+        "Columns without a declared role": [n for n in columns if n not in declaration.roles],
+        "Columns with a role that the diagram leaves out": [
+            name
+            for name in declaration.roles
+            if declaration.edges and name not in declaration.graph
+        ],
+        "Influences that nobody judged": _unjudged(declaration),
+    }
+    return [
+        *(f"{words}: {', '.join(names)}." for words, names in lists.items() if names),
+        "Proxy strengths are of this table's rows; a feature that tells nothing alone may do so "
+        "with others, which the figure of all together shows.",
+    ]
+
+
+def spreads(found: Entries | None, left_out: int, rows: int, bootstraps: int) -> list[str]:
+    """What effects rest on.
+
+    Args:
         found: Answers to the queries; None if there are none.
         left_out: Training rows that the causal model leaves out.
         rows: Most rows that it is fitted to.
         bootstraps: Its refits.
     """
-    small = [e["group"] for e in rates if e["support"] < SMALL_SUPPORT]
-    unjudged = [
+    if found is None:
+        return []
+    told = [
+        f"Effects rest on at most {rows:,} training rows and {bootstraps} refits (intervals are "
+        "± 1.96 standard deviations); errors of the diagram are not in them.",
+        f"Paths of more than {LONGEST} edges are part of the interaction.",
+    ]
+    if left_out:
+        told.append(
+            f"{left_out:,} training rows with a missing value are left out of the causal model."
+        )
+    return told + [
+        f"Not answered for want of rows: {entry['question']}."
+        for entry in found
+        if entry["effect"]["value"] is None
+    ]
+
+
+def _unjudged(declaration: Declaration) -> list[str]:
+    """Nodes between an attribute that is asked about and the outcome that have no judgement."""
+    graph = declaration.graph
+    outcome = next((name for name, role in declaration.roles.items() if role == "outcome"), None)
+    return [
         f"{attribute} through {node}"
         for attribute in dict.fromkeys(query.attribute for query in declaration.queries)
-        for node in declaration.graph
-        if declaration.roles.get(node) in ("mediator", "proxy", None)
+        for node in graph
+        if node not in (attribute, outcome)
         and node not in declaration.judgements.get(attribute, {})
+        and {attribute, outcome} <= set(graph)
+        and nx.has_path(graph, attribute, node)
+        and nx.has_path(graph, node, outcome)
     ]
-    undeclared = [name for name in columns if name not in declaration.roles]
-    outside = [n for n in declaration.roles if declaration.edges and n not in declaration.graph]
-    told: list[str] = []
-    if small:
-        told.append(
-            f"Fewer than {SMALL_SUPPORT} rows, where chance alone moves a rate widely: "
-            f"{', '.join(small)}."
-        )
-    if undeclared:
-        told.append(f"Columns without a declared role: {', '.join(undeclared)}.")
-    if outside:
-        told.append(f"Columns with a role that the diagram leaves out: {', '.join(outside)}.")
-    if unjudged:
-        told.append(f"Influences that nobody judged: {', '.join(unjudged)}.")
-    told.append(
-        "Proxy strengths are of this table's rows; a feature that tells nothing alone may do so "
-        "with others, which the figure of all together shows."
-    )
-    if found is not None:
-        told.append(
-            f"Effects rest on at most {rows:,} training rows and {bootstraps} refits "
-            "(intervals are ± 1.96 standard deviations); errors of the diagram are not in them."
-        )
-        told.append(f"Paths of more than {LONGEST} edges are part of the interaction.")
-        if left_out:
-            told.append(
-                f"{left_out:,} training rows with a missing value are left out of the causal model."
-            )
-        told += [
-            f"Not answered for want of rows: {entry['question']}."
-            for entry in found
-            if entry["effect"]["value"] is None
-        ]
-    return told

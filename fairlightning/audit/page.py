@@ -22,19 +22,7 @@ def markdown(document: dict[str, Any]) -> str:
         "## Where to intervene",
         *_recommendation(document["recommendation"]),
         "## Variables",
-        table(
-            ("column", "role", "kind", "feature", "missing"),
-            (
-                (
-                    e["name"],
-                    e["role"],
-                    e["kind"],
-                    "yes" if e["feature"] else "",
-                    f"{e['missing']:,}",
-                )
-                for e in document["variables"]
-            ),
-        ),
+        _variables(document["variables"]),
         "## What tells the protected attributes",
         "Area under the ROC curve, cross-validated on training rows; 0.5 is chance.",
         table(
@@ -96,6 +84,14 @@ def ends(entry: dict[str, Any], scale: float = 1.0, digits: int = 3) -> str:
 def points(entry: dict[str, Any]) -> str:
     """A difference of probabilities in percentage points."""
     return "–" if entry["value"] is None else f"{100 * entry['value']:+.1f}"
+
+
+def _variables(entries: list[dict[str, Any]]) -> str:
+    rows = (
+        (e["name"], e["role"], e["kind"], "yes" if e["feature"] else "", f"{e['missing']:,}")
+        for e in entries
+    )
+    return table(("column", "role", "kind", "feature", "missing"), rows)
 
 
 def _recommendation(found: dict[str, Any]) -> list[str]:
