@@ -41,6 +41,7 @@ class Option:
         bounded: Whether it takes a bound instead of a λ that has to be chosen.
         proof: Whether it proves how near its optimum is.
         thresholds: Whether a second command adjusts thresholds on validation rows.
+        stackable: Whether several strengths train together in a front.
     """
 
     name: str
@@ -57,3 +58,4 @@ class Option:
     bounded: bool = False
     proof: bool = False
     thresholds: bool = False
+    stackable: bool = True

@@ -57,6 +57,7 @@ TREE: dict[str, dict[str, tuple[str, ...]]] = {
         "individual": ("regularised_induction",),
         "predictive_parity": ("fair_splitting",),
         "accuracy_parity": ("fair_splitting",),
+        "calibration": ("calibration",),
     },
     "neural": {
         "demographic_parity": ("adversarial", *_GAPS, "reweighing"),
@@ -154,7 +155,8 @@ def commands(
         shared = ["--shared"] if shared_threshold else []
         adjust = ["fairlightning evaluate runs/advised/predictions.parquet"]
         return train, " ".join([*adjust, "--adjust-thresholds 0.05", *shared])
-    if tuning in ("front", "conditioned") and option.technique and not option.bounded:
+    together = option.technique and option.stackable and not option.bounded
+    if tuning in ("front", "conditioned") and together:
         front = (
             ["fairlightning front", "conditioned=true"]
             if tuning == "conditioned"

@@ -292,6 +292,7 @@ OPTIONS: dict[str, Option] = {
         _NO_CHANGE,
         _PLAIN,
         "helps the worst group and says nothing of gaps; small groups make it noisy",
+        stackable=False,
     ),
 }
 """Every way that the advisor knows."""

@@ -19,7 +19,7 @@ from fairlightning.audit.limits import assumptions, spreads, unknowns
 from fairlightning.audit.proxies import proxy_strengths
 from fairlightning.audit.recommendation import recommend_stage
 from fairlightning.data import TabularDataModule
-from fairlightning.exceptions import SetupError
+from fairlightning.exceptions import DataError, SetupError
 from fairlightning.groups import UNKNOWN, GroupSpec
 
 FORMAT = 1
@@ -112,13 +112,21 @@ def _counted(
 ) -> dict[str, list[dict[str, Any]]]:
     """Base rates and missing values, over all rows."""
     groups, batches = data.groups, [data.batch(split) for split in SPLITS]
+    labels = torch.cat([batch.target for batch in batches])
+    if not ((labels == 0) | (labels == 1)).all():
+        raise DataError.of(
+            "target",
+            found=f"labels from {labels.min().item():g} to {labels.max().item():g}",
+            expected="a label of two values, whose rates can be compared",
+            mend="make a column of two values, such as above or below a limit",
+        )
     weights = [batch.weight for batch in batches if batch.weight is not None]
     columns = dict.fromkeys([*facts["numeric"], *facts["categorical"], *groups.names])
     return {
         "base_rates": base_rates(
             groups,
             torch.cat([batch.sensitive for batch in batches]),
-            torch.cat([batch.target for batch in batches]),
+            labels,
             torch.cat(weights) if weights else None,
         ),
         "missingness": missingness(frame, columns, groups, groups.encode(frame)),
