@@ -147,7 +147,7 @@ def commands(
     """
     criterion = DEFINITIONS[definition].criterion
     told = [] if criterion in (None, "demographic_parity") else [f"criterion={criterion}"]
-    swept = _swept(option, tuning)
+    swept = [] if option.thresholds else _swept(option, tuning)
     fixed = [part for part in option.overrides if not any(_same(part, by) for by in swept)]
     words = [dataset, model, *fixed, *told, *more]
     if option.thresholds:

@@ -139,7 +139,8 @@ class CausalModel:
             SetupError: If dowhy is not installed.
         """
         gcm = dowhy_gcm()
-        scm = gcm.StructuralCausalModel(graph)
+        # dowhy keeps mechanisms in the graph, so that models of one graph would share them.
+        scm = gcm.StructuralCausalModel(nx.DiGraph(graph.edges))
         for node in graph:
             parents = _parents(graph, node)
             kinds = [parent in numeric for parent in parents]

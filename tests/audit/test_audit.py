@@ -191,6 +191,9 @@ def test_rows_that_keep_their_group_stay_what_they_are(answered):
     rows, graph, known, entry, _ = answered
     model = CausalModel.fit(rows, graph, **known)
     women = rows[rows.sex == "f"].iloc[:300]
+    before = model.probability(women)
+    CausalModel.fit(rows.iloc[::7], graph, **known)
+    assert (model.probability(women) == before).all(), "a model is its own"
     noise = model.abduct(women, np.random.default_rng(0))
     same = model.counterfactual(noise, "sex", "f")
     assert (same.y == women.y).all()
