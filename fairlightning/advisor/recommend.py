@@ -162,7 +162,7 @@ def _elsewhere(situation: Situation) -> dict[str, tuple[str, ...]]:
             if key in own or option.technique is None or option.name in found:
                 continue
             cell = rating(situation.model, option.technique)
-            why = f"for {family}, {FAMILIES[family]}"  # type: ignore[index]
+            why = f"a technique for {family} ({FAMILIES[family]})"  # type: ignore[index]
             if cell.is_poor:
                 why = f"{option.technique} with {situation.model} is {cell.level}: {cell.reason}"
             found[option.name] = (why,)

@@ -156,7 +156,10 @@ def _ask(name: str, console: Console) -> Any:
     for choice, meaning in question.choices.items():
         console.print(f"  {choice}: {meaning}", markup=False, highlight=False)
     default = question.default or next(iter(question.choices))
-    return Prompt.ask("Answer", console=console, choices=list(question.choices), default=default)
+    choices = list(question.choices)
+    return Prompt.ask(
+        "Answer", console=console, choices=choices, default=default, show_choices=False
+    )
 
 
 def _composed(overrides: list[str]) -> DictConfig:
