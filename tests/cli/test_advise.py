@@ -2,6 +2,7 @@ import json
 import shlex
 import sys
 from io import StringIO
+from typing import get_args
 
 import pytest
 from helpers import command, small_table
@@ -11,7 +12,7 @@ from fairlightning.advisor import TREE, candidates, commands
 from fairlightning.advisor.tree import MODELS
 from fairlightning.cli.build import conf_dir
 from fairlightning.cli.train import train
-from fairlightning.functional.parity import CRITERIA
+from fairlightning.functional.parity import Criterion
 
 LEAVES = [(family, definition) for family, of in TREE.items() for definition in of]
 TINY = [
@@ -36,7 +37,7 @@ def skip_what_is_not_there(words):
         name, _, value = word.partition("=")
         if name in ("method", "sampling") and not (conf_dir() / name / f"{value}.yaml").is_file():
             pytest.skip(f"no {word}")
-        if name == "criterion" and value not in CRITERIA:
+        if name == "criterion" and value not in get_args(Criterion):
             pytest.skip(f"no {word}")
 
 
