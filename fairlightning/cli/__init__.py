@@ -9,13 +9,26 @@ from importlib import import_module
 
 from fairlightning.exceptions import FairlightningError
 
-COMMANDS = ("train", "front", "collect", "resume", "evaluate", "compare", "verify", "report")
+COMMANDS = (
+    "advise",
+    "audit",
+    "train",
+    "front",
+    "collect",
+    "resume",
+    "evaluate",
+    "compare",
+    "verify",
+    "report",
+)
 """Commands; each is `main` in a module of its name."""
 
 DESCRIPTION = """\
 Fairness-aware deep learning with PyTorch Lightning.
 
 commands:
+  advise     which technique for which model and data      fairlightning advise --help
+  audit      what a data set holds, before any training    fairlightning audit --help
   train      train a network with fairness in its loss     fairlightning train --help
   front      many strengths of fairness in one training    fairlightning front --help
   collect    runs and fronts as one front                  fairlightning collect --help

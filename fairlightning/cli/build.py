@@ -30,6 +30,9 @@ MODELS = {
 }
 """Kinds of inputs, and networks that take them, by an argument of these networks."""
 
+DECLARED = ("causal",)
+"""Parts of a data set's configuration that say what people know of it; not used in training."""
+
 
 def conf_dir() -> Path:
     """Folder of the configuration files: in the package, or beside it in a checkout.
@@ -52,9 +55,8 @@ def conf_dir() -> Path:
 def build_data(config: DictConfig) -> MemoryDataModule:
     """Read and check the data set."""
     options = {"every_row": True} if solved_convexly(config) else {}
-    data: MemoryDataModule = instantiate(
-        config.dataset, seed=config.seed, _convert_="all", **options
-    )
+    node = {key: value for key, value in config.dataset.items() if key not in DECLARED}
+    data: MemoryDataModule = instantiate(node, seed=config.seed, _convert_="all", **options)
     data.setup()
     _sample(config, data)
     return data
@@ -87,7 +89,10 @@ def _sample(config: DictConfig, data: MemoryDataModule) -> None:
 
 def solved_convexly(config: DictConfig) -> bool:
     """Whether the method solves linear models exactly, and the model is linear."""
-    return "convex" in config.method and issubclass(get_class(config.model._target_), Linear)
+    # An audit has data, but neither method nor model.
+    if "convex" not in config.get("method", {}):
+        return False
+    return issubclass(get_class(config.model._target_), Linear)
 
 
 def build_module(config: DictConfig, data: MemoryDataModule) -> FairModule:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+from rich.console import Console
 
 from fairlightning.cli.console import wide_console
 from fairlightning.data.bins import quantile_bins
@@ -21,10 +22,12 @@ from fairlightning.verification import (
     write_metrics,
     write_predictions,
 )
+from fairlightning.verification.adjusting import adjust_scores
 
 EPILOG = """\
-example:
+examples:
   fairlightning evaluate predictions.csv --sensitive sex race --target label
+  fairlightning evaluate runs/…/predictions.parquet --sensitive sex --adjust-thresholds 0.05
 
 The file needs a column with the probability of the positive class, one with the label 0 or 1, and
 one for each sensitive attribute; a column `split` gives each split its own figures. Of several
@@ -51,6 +54,9 @@ def main(arguments: Sequence[str]) -> None:
     for name in options.continuous:
         check_choice("continuous", name, sensitive)
         frame[name] = quantile_bins(frame[name])[1]
+    console = wide_console()
+    if options.adjust_thresholds is not None:
+        frame = _adjusted(console, frame, sensitive, options)
     records = evaluate(
         frame,
         sensitive,
@@ -73,7 +79,6 @@ def main(arguments: Sequence[str]) -> None:
         **({"weight": frame[options.weight]} if options.weight else {}),
     }
     write_predictions(folder / "predictions.parquet", pd.DataFrame(columns))
-    console = wide_console()
     for stage in dict.fromkeys(record.stage for record in records):
         console.print(metrics_table(records, stage))
     console.print(f"[bold]Results[/]  {folder}: metrics.json, predictions.parquet")
@@ -86,6 +91,31 @@ def _scored(
     if task == "multiclass":
         return {f"score{name.removeprefix(score)}": frame[name] for name in columns}
     return {"prediction" if task == "regression" else "score": frame[columns[0]]}
+
+
+def _adjusted(
+    console: Console, frame: pd.DataFrame, sensitive: list[str], options: argparse.Namespace
+) -> pd.DataFrame:
+    """Move scores to adjusted thresholds, and say what these are."""
+    frame, found, names = adjust_scores(
+        frame,
+        sensitive,
+        epsilon=options.adjust_thresholds,
+        shared=options.shared,
+        score=options.score,
+        target=options.target,
+        weight=options.weight,
+        threshold=options.threshold,
+    )
+    told = zip(names, found.threshold.tolist(), found.true_positive_rate.tolist(), strict=True)
+    for name, threshold, rate in told:
+        line = f"{name}: threshold {threshold:.3f}, true positive rate on validation {rate:.3f}"
+        console.print(line, markup=False, highlight=False)
+    gap = (
+        f"Largest difference on validation {found.gap:.3f}. Scores are moved so that each threshold"
+    )
+    console.print(f"{gap} is {options.threshold:g}.", markup=False, highlight=False)
+    return frame
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -115,5 +145,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--task", choices=TASKS, help="what was predicted (default: what the columns tell)")
     add("--weight", help="column of row weights (default: every row weighs 1)")
     add("--threshold", type=float, default=0.5, help="score from which a row is selected")
+    add(
+        "--adjust-thresholds",
+        type=float,
+        metavar="EPSILON",
+        help="choose thresholds for each group on validation rows, under which true positive rates "
+        "differ by at most EPSILON",
+    )
+    add("--shared", action="store_true", help="with it: one threshold for all groups")
     add("--output", type=Path, help="folder for the results (default: FILE_evaluation beside it)")
     return parser

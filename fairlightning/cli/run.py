@@ -17,6 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from fairlightning.advisor import family_of, poor_matches
 from fairlightning.cli.build import build_data, conf_dir
 from fairlightning.cli.console import quiet
 from fairlightning.cli.results import CONTINUE, RunFolder
@@ -46,10 +47,22 @@ def fit(
     folder = RunFolder(Path(config.run_dir))
     if trainer.is_global_zero:
         console.print(data.report())
+        warn_of_poor_match(console, config)
         folder.write_config(config, data)
     checkpoint = folder.last_checkpoint() if config.resume == CONTINUE else config.resume
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
     return folder
+
+
+def warn_of_poor_match(console: Console, config: DictConfig) -> None:
+    """Say, before training, which of its techniques does not suit the model, and what does."""
+    family = family_of(config.model._target_)
+    for technique, judged in poor_matches(family, config.method.objectives).items():
+        console.print(
+            f"[bold yellow]{technique} with {family} models: {judged.level}[/]", highlight=False
+        )
+        text = f"  {judged.reason}. Instead: {judged.alternative}"
+        console.print(text, markup=False, highlight=False)
 
 
 def launch(command: str, run: Callable[[DictConfig], object], arguments: Sequence[str]) -> None:

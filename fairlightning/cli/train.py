@@ -15,7 +15,7 @@ from fairlightning.boosting import BoostedTrees, check_objectives
 from fairlightning.cli.build import build_module, build_trainer
 from fairlightning.cli.console import wide_console
 from fairlightning.cli.results import RunFolder
-from fairlightning.cli.run import fit, launch, seeded_data
+from fairlightning.cli.run import fit, launch, seeded_data, warn_of_poor_match
 from fairlightning.convex_module import ConvexModule
 from fairlightning.data import MemoryDataModule
 from fairlightning.functional.tasks import Task
@@ -63,6 +63,7 @@ def _boost(
     console = wide_console()
     folder = RunFolder(Path(config.run_dir))
     console.print(data.report())
+    warn_of_poor_match(console, config)
     check_objectives(module.fairness)
     folder.write_config(config, data)
     schedule = instantiate(config.schedule)
