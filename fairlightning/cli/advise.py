@@ -29,7 +29,7 @@ from fairlightning.advisor import (
 from fairlightning.advisor.situation import NO_LIMIT
 from fairlightning.cli.build import build_data, conf_dir
 from fairlightning.cli.console import wide_console
-from fairlightning.cli.facts import table_facts
+from fairlightning.cli.facts import data_facts
 from fairlightning.exceptions import ArgumentError
 
 EPILOG = """\
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> None:
         config = _composed(overrides)
         answers.setdefault("model", family_of(config.model._target_))
         answers.setdefault("definition", config.criterion)
-        facts = table_facts(build_data(config))
+        facts = data_facts(build_data(config))
     situation = Situation(**_asked(answers, console))
     advice = recommend(replace(situation, facts=facts), **named)
     print_advice(console, advice)

@@ -18,11 +18,10 @@ from rich.text import Text
 
 from fairlightning.audit import DIAGRAM, Options, audit_table, markdown, write_diagram
 from fairlightning.audit.page import ends, points, share
+from fairlightning.cli.build import as_table, check_binary
 from fairlightning.cli.console import wide_console
 from fairlightning.cli.front_results import shown_path
 from fairlightning.cli.run import launch, seeded_data
-from fairlightning.data import TabularDataModule
-from fairlightning.exceptions import DataError
 
 
 def audit(config: DictConfig) -> dict[str, Any]:
@@ -35,14 +34,8 @@ def audit(config: DictConfig) -> dict[str, Any]:
         What `audit.json` holds.
     """
     console = wide_console()
-    data = seeded_data(config)
-    if not isinstance(data, TabularDataModule):
-        raise DataError.of(
-            "dataset",
-            found=type(data).__name__,
-            expected="a table, whose columns have roles",
-            mend="audit a table of what describes each image or sequence",
-        )
+    data = as_table(seeded_data(config))
+    check_binary(data, "an audit")
     dataset = cast("dict[str, Any]", OmegaConf.to_container(config.dataset, resolve=True))
     options = Options(
         rows=config.rows,

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from fairlightning.boosting import BoostedTrees
-from fairlightning.data import MemoryDataModule
+from fairlightning.data import MemoryDataModule, TabularDataModule
 from fairlightning.exceptions import ArgumentError, DataError, SetupError, check_choice
 from fairlightning.front import ConditionedModule, FrontModule
 from fairlightning.functional.tasks import TASKS
@@ -62,6 +62,22 @@ def build_data(config: DictConfig) -> MemoryDataModule:
     return data
 
 
+def as_table(data: MemoryDataModule) -> TabularDataModule:
+    """The data, if it is a table, whose columns have names.
+
+    Raises:
+        DataError: If it is not.
+    """
+    if isinstance(data, TabularDataModule):
+        return data
+    raise DataError.of(
+        "dataset",
+        found=type(data).__name__,
+        expected="a table, whose columns have roles",
+        mend="name a table, for example of what describes each image or sequence",
+    )
+
+
 def _sample(config: DictConfig, data: MemoryDataModule) -> None:
     """Weigh or order the training rows as `config.sampling` says.
 
@@ -106,7 +122,7 @@ def build_module(config: DictConfig, data: MemoryDataModule) -> FairModule:
     if "convex" in config.method:
         _check_convex(config)
     if solved_convexly(config):
-        _check_binary(data, "a convex program")
+        check_binary(data, "a convex program")
         convex: FairModule = instantiate(config.method.convex.module, _convert_="all")(
             network, data.groups
         )
@@ -115,7 +131,12 @@ def build_module(config: DictConfig, data: MemoryDataModule) -> FairModule:
     return FairModule(network, data.groups, task=data.task, huber=config.get("huber"), **parts)
 
 
-def _check_binary(data: MemoryDataModule, what: str) -> None:
+def check_binary(data: MemoryDataModule, what: str) -> None:
+    """Refuse data with another target.
+
+    Raises:
+        ArgumentError: Naming what is for a binary one alone.
+    """
     if data.task.kind != "binary":
         raise ArgumentError.of(
             "task",
@@ -133,7 +154,7 @@ def build_front(config: DictConfig, data: MemoryDataModule) -> FrontModule:
     Raises:
         ArgumentError: If the method has no λ, or something in it works for one model alone.
     """
-    _check_binary(data, "a front of models trained together")
+    check_binary(data, "a front of models trained together")
     network = build_network(config, data)
     if isinstance(network, BoostedTrees):
         raise ArgumentError.of(

@@ -1,19 +1,24 @@
-"""What the advisor wants to know of a table."""
+"""What the advisor wants to know of data."""
 
 from __future__ import annotations
 
 from math import prod
 
 from fairlightning.advisor import Facts
-from fairlightning.data import TabularDataModule
+from fairlightning.cli.build import check_binary
+from fairlightning.data import MemoryDataModule
 
 
-def table_facts(data: TabularDataModule) -> Facts:
+def data_facts(data: MemoryDataModule) -> Facts:
     """Sizes, unknown values and base rates of the groups.
 
     Args:
-        data: The table, after `setup()`.
+        data: After `setup()`.
+
+    Raises:
+        ArgumentError: If its target is not binary.
     """
+    check_binary(data, "advice")
     told, groups = data.describe(), data.groups
     ids = groups.group_ids(data.batch("train").sensitive, groups.names)
     counts = (ids[ids >= 0]).bincount(minlength=prod(groups.sizes))

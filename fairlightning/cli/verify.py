@@ -8,6 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from rich.console import Console
 
+from fairlightning.cli.build import as_table, check_binary
 from fairlightning.cli.front_results import shown_path
 from fairlightning.cli.progress import PlanProgress, fixed_console, run_all, work
 from fairlightning.cli.run import launch, seeded_data
@@ -48,7 +49,8 @@ def verify(config: DictConfig) -> Verification:
     shift_settings(config)
     with open_dict(config):
         config.run_dir = str(plan.folder)
-    data = seeded_data(config)
+    data = as_table(seeded_data(config))
+    check_binary(data, "a verification")
     subject = subject_of(config, data)
     plan.folder.mkdir(parents=True, exist_ok=True)
     write_environment(plan.folder, data)

@@ -16,7 +16,7 @@ from filelock import FileLock
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fairlightning.boosting import BoostedTrees
-from fairlightning.cli.build import load_run, solved_convexly
+from fairlightning.cli.build import as_table, load_run, solved_convexly
 from fairlightning.cli.console import quiet
 from fairlightning.cli.front import front
 from fairlightning.cli.results import CONTINUE, RunFolder
@@ -174,7 +174,7 @@ def _shift(job: Job) -> None:
     if path.is_file() and json.loads(path.read_text(encoding="utf-8"))["settings"] == key:
         return
     models = [load_run(job.folder / plan.place(job.seed, r)) for r in ("baseline", "intervention")]
-    data = models[0][1]
+    data = as_table(models[0][1])
     material = material_of(plan, subject_of(job.config, data))
     pair = material.test[0]
     frame = data.frame("test")
