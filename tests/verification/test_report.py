@@ -146,6 +146,11 @@ def test_main_text_prints_on_two_to_four_pages(opened):
     def pages():
         return len(re.findall(rb"/Type\s*/Page\b", opened.page.pdf(prefer_css_page_size=True)))
 
+    # Wider content would make the browser print everything smaller: A4 less its margins.
+    opened.page.set_viewport_size({"width": 688, "height": 900})
+    opened.page.emulate_media(media="print")
+    wide = "document.documentElement.scrollWidth"
+    assert opened.page.evaluate(wide) <= 688
     everything = pages()
     opened.page.add_style_tag(content=".appendix { display: none; }")
     assert 2 <= pages() <= 4 < everything

@@ -20,7 +20,7 @@ from fairlightning.verification.reporting.causes import (
     JUDGEMENTS,
     MEND,
     Entry,
-    effect,
+    effect_number,
     proxies,
 )
 from fairlightning.verification.reporting.inputs import AUDIT, ReportInputs, understood
@@ -135,7 +135,7 @@ def _paths(inputs: ReportInputs, audit: Entry) -> Iterator[Block]:
             query["question"],
             " → ".join(path["path"]),
             JUDGEMENTS.get(path["judgement"], Status(path["judgement"], "open")),
-            effect(path),
+            effect_number(path),
         )
         for query in audit["counterfactuals"] or ()
         for path in query["paths"]

@@ -126,8 +126,8 @@ def _questions(inputs: ReportInputs, audit: Entry) -> Iterator[Block]:
                 query["question"],
                 Number(query["rows"], digits=0),
                 Number(query["base_rate"]),
-                effect(query["effect"]),
-                *(effect(effect) for effect in effects),
+                effect_number(query["effect"]),
+                *(effect_number(each) for each in effects),
             )
         )
     yield Table.of(
@@ -147,7 +147,7 @@ def _questions(inputs: ReportInputs, audit: Entry) -> Iterator[Block]:
     )
 
 
-def effect(effect: Entry | None) -> Number:
+def effect_number(effect: Entry | None) -> Number:
     """An effect with its interval."""
     if effect is None:
         return Number(None)

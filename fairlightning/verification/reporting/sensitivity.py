@@ -37,7 +37,7 @@ _FRONT_MEND += "as front/."
 
 _CURVE_MEND = "give what is lacking to `fairlightning verify` and run it again in this folder."
 
-_SHORT, _TALL = 2.1, 3.2  # inches: height of a front in the main text and in the appendix
+_SHORT, _TALL = 1.8, 3.2  # inches: height of a front in the main text and in the appendix
 
 
 def trade_off(inputs: ReportInputs) -> Section:
