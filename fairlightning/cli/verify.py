@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from rich.console import Console
 
+from fairlightning.advisor import Situation, family_of, recommend
 from fairlightning.cli.build import as_table, check_binary
+from fairlightning.cli.facts import data_facts
 from fairlightning.cli.front_results import shown_path
 from fairlightning.cli.progress import PlanProgress, fixed_console, run_all, work
 from fairlightning.cli.run import launch, seeded_data
@@ -16,6 +19,7 @@ from fairlightning.cli.verify_facts import evidence_of, reproducibility_of, writ
 from fairlightning.cli.verify_jobs import (
     Job,
     around,
+    audit_of,
     run_job,
     sensitivity,
     shift_settings,
@@ -23,11 +27,14 @@ from fairlightning.cli.verify_jobs import (
     training,
 )
 from fairlightning.cli.verify_table import criteria_table
+from fairlightning.data import TabularDataModule
 from fairlightning.exceptions import ArgumentError
 from fairlightning.verification import Verification, write_verification
 from fairlightning.verification.checklist import Statement, read_statements
 from fairlightning.verification.criteria import Bounds
 from fairlightning.verification.protocol import Plan, Subject, repeated, verified
+from fairlightning.verification.reporting import write_report
+from fairlightning.verification.reporting.inputs import ADVICE
 
 RESULT = "verification.json"
 """File that a finished verification has."""
@@ -53,6 +60,7 @@ def verify(config: DictConfig) -> Verification:
     check_binary(data, "a verification")
     subject = subject_of(config, data)
     plan.folder.mkdir(parents=True, exist_ok=True)
+    _write_advice(config, data, plan.folder)
     write_environment(plan.folder, data)
     OmegaConf.save(config, plan.folder / "config.yaml")
     console.print(data.report(), markup=False, highlight=False)
@@ -71,9 +79,20 @@ def verify(config: DictConfig) -> Verification:
     console.print(criteria_table(found))
     for sentence in found.summary:
         console.print(sentence, markup=False, highlight=False)
+    names = ", ".join(path.name for path in write_report(plan.folder))
     path = shown_path(plan.folder)
-    console.print(f"Results  {path}: {RESULT}, runs, around, robustness", markup=False)
+    console.print(f"Results  {path}: {names}, {RESULT}, runs, around, robustness", markup=False)
+    console.print(f"Read     open {path}/report.html in a browser", markup=False)
     return found
+
+
+def _write_advice(config: DictConfig, data: TabularDataModule, folder: Path) -> None:
+    """Write what the advisor says of this model, criterion and data, for the report."""
+    situation = Situation(
+        model=family_of(config.model._target_), definition=config.criterion, facts=data_facts(data)
+    )
+    text = json.dumps(recommend(situation).to_dict(), indent=2, allow_nan=False)
+    (folder / ADVICE).write_text(text + "\n", encoding="utf-8")
 
 
 def seeds_of(config: DictConfig) -> tuple[int, ...]:
@@ -116,11 +135,15 @@ def _jobs(config: DictConfig, plan: Plan, subject: Subject) -> tuple[list[Job], 
     of_front = around(config, plan.folder, seed, subject.attributes)
     # The longest first: it does not keep the others waiting at the end.
     front_job = Job("front around λ", "front", plan.folder, of_front, seed, 2.0)
+    audits = []
+    if config.audit is not None:
+        of_data = audit_of(config, plan.folder)
+        audits = [Job("audit of the data", "audit", plan.folder, of_data, seed, 1.0)]
     shifted = [
         Job(f"seed {seed}: shifted data", "shift", plan.folder, config, seed, 0.5)
         for seed in plan.seeds
     ]
-    return [front_job, *trainings], shifted
+    return [front_job, *audits, *trainings], shifted
 
 
 def _carry_out(console: Console, stages: tuple[list[Job], list[Job]], at_once: int) -> None:

@@ -16,6 +16,7 @@ from filelock import FileLock
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fairlightning.boosting import BoostedTrees
+from fairlightning.cli.audit import audit
 from fairlightning.cli.build import as_table, load_run, solved_convexly
 from fairlightning.cli.console import quiet
 from fairlightning.cli.front import front
@@ -34,7 +35,7 @@ from fairlightning.verification.results import LambdaSensitivity
 from fairlightning.verification.robustness import lambda_sensitivity, shift_curves
 from fairlightning.verification.shifts import Rows, ShiftSettings
 
-OWN = ("seeds", "jobs", "statements", "success", "shift", "baseline", "around")
+OWN = ("seeds", "jobs", "statements", "success", "shift", "baseline", "around", "audit")
 """Keys of `conf/verify.yaml` that a training does not have."""
 
 AROUND = "around"
@@ -47,7 +48,7 @@ class Job:
 
     Attributes:
         name: What it is, for people.
-        kind: `"train"`, `"front"` or `"shift"`.
+        kind: `"train"`, `"front"`, `"audit"` or `"shift"`.
         folder: Folder of the verification.
         config: Configuration of the training; that of the verification for `"shift"`.
         seed: Its seed.
@@ -69,6 +70,8 @@ class Job:
         if self.kind == "front":
             place = Path(self.config.run_dir)
             return (place / "front.json").is_file() or (place / "omitted.json").is_file()
+        if self.kind == "audit":
+            return (Path(self.config.run_dir) / "audit.json").is_file()
         return False
 
 
@@ -95,8 +98,18 @@ def around(config: DictConfig, folder: Path, seed: int, attributes: tuple[str, .
         own.callbacks = deepcopy(config.around.callbacks)
         own.method.strength, own.strengths, own.k = 1.0, strengths, len(strengths)
         own.conditioned, own.attributes = False, list(attributes)
+        own.simplex, own.around, own.also = None, None, []
         own.run_dir = str(folder / AROUND)
     return own
+
+
+def audit_of(config: DictConfig, folder: Path) -> DictConfig:
+    """Configuration of the audit of the data: what `fairlightning audit` would be given."""
+    own = deepcopy(config.audit)
+    with open_dict(own):
+        own.dataset, own.seed, own.threads = config.dataset, config.seed, config.threads
+        own.run_dir = str(folder / "audit")
+    return own  # type: ignore[no-any-return]
 
 
 def run_job(job: Job) -> str:
@@ -106,7 +119,12 @@ def run_job(job: Job) -> str:
         The name of the job.
     """
     quiet()
-    what: dict[str, Callable[[Job], None]] = {"train": _train, "front": _front, "shift": _shift}
+    what: dict[str, Callable[[Job], None]] = {
+        "train": _train,
+        "front": _front,
+        "audit": _audit,
+        "shift": _shift,
+    }
     place = job.folder / "robustness" if job.kind == "shift" else Path(job.config.run_dir)
     place.mkdir(parents=True, exist_ok=True)
     # A process that outlived its killed parent may still be at it: wait, and find it done.
@@ -123,6 +141,11 @@ def run_job(job: Job) -> str:
 def _train(job: Job) -> None:
     if not RunFolder(Path(job.config.run_dir)).finished(job.config):
         train(job.config)
+
+
+def _audit(job: Job) -> None:
+    if not job.done:
+        audit(job.config)
 
 
 def omission(config: DictConfig) -> str | None:
