@@ -44,7 +44,7 @@ def tree_table() -> str:
 
 
 def trade_offs_table() -> str:
-    """What each technique costs; one name may stand for two options, of which the first is shown."""
+    """What each technique costs; of two options of one name the first is shown."""
     first: dict[str, Option] = {}
     for option in OPTIONS.values():
         first.setdefault(option.name, option)
