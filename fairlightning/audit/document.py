@@ -81,7 +81,7 @@ def audit_table(
     frame = pd.concat([data.frame(split) for split in SPLITS]).sort_index()
     facts, target = data.describe(), data.roles.target
     declaration = read_declaration(causal, list(frame.columns), data.groups.to_dict(), target)
-    declaration = with_queries(declaration, data.frame("train"))
+    declaration = with_queries(declaration, _known_groups(data.frame("train"), data.groups))
     counted = _counted(frame, data, facts)
     proxies = _proxies(data, facts, options.seed)
     found, left_out, note = _counterfactuals(declaration, data, facts, options, advance)
