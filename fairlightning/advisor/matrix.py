@@ -93,7 +93,7 @@ RATINGS: dict[tuple[Family, Technique], Rating] = {
         "high", "gradients reach the representation, so that other tasks may use it too"
     ),
     ("neural", "regularisation"): Rating(
-        "high", "one more term of the loss: the cheapest in a step, and stable"
+        "high", "one more term of the loss; on gaps the cheapest in a step, and stable"
     ),
     ("neural", "multi_objective"): Rating(
         "high", "a whole front from one training, and combinations for parts that are not convex"

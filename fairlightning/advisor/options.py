@@ -4,22 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fairlightning.advisor.figures import Measured
 from fairlightning.advisor.matrix import Technique
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A figure of `docs/benchmarks.md`, in the words of that page where it is quoted.
-
-    Attributes:
-        text: What was measured, with its figures.
-        figures: The figures, as the page writes them.
-        command: What measures it again.
-    """
-
-    text: str
-    figures: tuple[str, ...]
-    command: str
 
 
 @dataclass(frozen=True)

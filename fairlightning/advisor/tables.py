@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from fairlightning.advisor.matrix import FAMILIES, RATINGS, TECHNIQUES
+from fairlightning.advisor.options import Option
 from fairlightning.advisor.tree import DEFINITIONS, MODELS, TREE, commands
 from fairlightning.advisor.ways import OPTIONS
 
@@ -43,7 +44,10 @@ def tree_table() -> str:
 
 
 def trade_offs_table() -> str:
-    """What each technique costs."""
+    """What each technique costs; of two options of one name the first is shown."""
+    first: dict[str, Option] = {}
+    for option in OPTIONS.values():
+        first.setdefault(option.name, option)
     rows = [
         [
             option.name,
@@ -52,7 +56,7 @@ def trade_offs_table() -> str:
             option.deployment,
             option.stability,
         ]
-        for option in {option.name: option for option in OPTIONS.values()}.values()
+        for option in first.values()
     ]
     return _table(["technique", "training time", "explainability", "deployment", "stability"], rows)
 

@@ -34,7 +34,7 @@ DEFINITIONS: dict[str, Definition] = {
     "worst_group": Definition("the worst-off group does as well as it can", None),
 }
 
-_GAPS = ("parity", "constrained", "projection", "multi_objective")
+_GAPS = ("parity", "constrained", "projection", "multi_objective", "dependence")
 _ANY = {
     "predictive_parity": ("parity",),
     "accuracy_parity": ("parity",),

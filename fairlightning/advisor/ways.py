@@ -2,51 +2,26 @@
 
 from __future__ import annotations
 
-from fairlightning.advisor.options import Measured, Option
-
-STEP = "python benchmarks/step.py"
-ADULT = "python benchmarks/adult.py"
+from fairlightning.advisor.figures import (
+    BOOSTED,
+    CONFLICT,
+    FRONT,
+    PARITY,
+    PARITY_OPPORTUNITY,
+    PROJECTED,
+    STEP_ADVERSARIAL,
+    STEP_CONSTRAINED,
+    STEP_DEPENDENCE,
+    STEP_MULTI_OBJECTIVE,
+    STEP_PARITY,
+    STEP_PROJECTION,
+)
+from fairlightning.advisor.options import Option
 
 _PLAIN = "the model alone is deployed, and needs no group"
 _NO_CHANGE = "that of the model"
 _SECONDS = "seconds: six to ten passes over the rows"
 _COEFFICIENTS = "coefficients, and a multiplier that says what the bound costs"
-_CONFLICT = Measured(
-    "on Adult, demographic-parity difference for sex from 0.178 to 0.069 for 0.66 points of "
-    "accuracy, while the equal-opportunity difference rises from 0.052 to 0.192",
-    ("0.178", "0.069", "0.66", "0.052", "0.192"),
-    ADULT,
-)
-_PARITY = Measured(
-    "on Adult, demographic-parity difference for sex from 0.178 to 0.076 for 0.48 points of "
-    "accuracy",
-    ("0.178", "0.076", "0.48"),
-    f"{ADULT} --method parity",
-)
-_PARITY_OPPORTUNITY = Measured(
-    "on Adult, equal-opportunity difference for sex from 0.052 to 0.018 for 0.09 points of "
-    "accuracy",
-    ("0.052", "0.018", "0.09"),
-    f"{ADULT} --method parity --criterion equal_opportunity",
-)
-_PROJECTED = Measured(
-    "on Adult, demographic-parity difference for sex from 0.178 to 0.067 for 0.60 points of "
-    "accuracy",
-    ("0.178", "0.067", "0.60"),
-    f"{ADULT} --method projection",
-)
-_BOOSTED = Measured(
-    "twelve strengths in 52 s, where exponentiated gradient takes 223 s for six bounds",
-    ("52 s", "223 s"),
-    "python benchmarks/boosting.py",
-)
-_FRONT = Measured(
-    "sixteen strengths trained together take 0.245 (batch 1,024) of the time of sixteen trainings; "
-    "one network for every λ takes 1.145 times one training",
-    ("0.245", "1.145"),
-    "python benchmarks/front_speed.py",
-)
-
 OPTIONS: dict[str, Option] = {
     "convex_reweighed": Option(
         "constraint optimisation with optimisation-based reweighing",
@@ -112,7 +87,7 @@ OPTIONS: dict[str, Option] = {
         "trees and importances as of any boosted model",
         f"{_PLAIN}; LightGBM's own text",
         "deterministic; the number of trees is chosen by the fair loss on validation",
-        (_BOOSTED,),
+        (BOOSTED,),
         passes=True,
     ),
     "fair_splitting_weighted": Option(
@@ -124,7 +99,7 @@ OPTIONS: dict[str, Option] = {
         "trees and importances as of any boosted model",
         f"{_PLAIN}; LightGBM's own text",
         "deterministic; rests on the rows of label 1 alone, so small groups are uncertain",
-        (_BOOSTED,),
+        (BOOSTED,),
         passes=True,
     ),
     "regularised_induction": Option(
@@ -148,7 +123,7 @@ OPTIONS: dict[str, Option] = {
         "that of the network; what the adversary found is no explanation",
         f"{_PLAIN}; the adversary stays behind",
         "a game of two: watch the gaps and not the adversary's loss; several seeds",
-        (_CONFLICT, Measured("a training step takes 1.40 times a plain one", ("1.40",), STEP)),
+        (CONFLICT, STEP_ADVERSARIAL),
         time_ratio=1.40,
     ),
     "fairness_head": Option(
@@ -201,7 +176,7 @@ OPTIONS: dict[str, Option] = {
         _NO_CHANGE,
         _PLAIN,
         "the most stable of the penalties; small batches overstate gaps: debiased=true there",
-        (_PARITY, Measured("a training step takes 1.21 times a plain one", ("1.21",), STEP)),
+        (PARITY, STEP_PARITY),
         time_ratio=1.21,
     ),
     "parity_opportunity": Option(
@@ -213,7 +188,7 @@ OPTIONS: dict[str, Option] = {
         _NO_CHANGE,
         _PLAIN,
         "rests on rows of label 1; small batches overstate gaps, so use debiased=true there",
-        (_PARITY_OPPORTUNITY,),
+        (PARITY_OPPORTUNITY, STEP_PARITY),
         time_ratio=1.21,
     ),
     "constrained": Option(
@@ -221,10 +196,12 @@ OPTIONS: dict[str, Option] = {
         "constraints",
         "minimises the task loss under a bound on the gap; the multiplier is found while training",
         ("method=constrained", "epsilon=0.05"),
-        "one training in place of a sweep",
+        "1.43 times a plain step, but one training in place of a sweep",
         "the multiplier says what the bound costs",
         _PLAIN,
         "keeps the best epoch that meets the bound on validation rows, and says if there is none",
+        (STEP_CONSTRAINED,),
+        time_ratio=1.43,
         bounded=True,
     ),
     "projection": Option(
@@ -232,22 +209,36 @@ OPTIONS: dict[str, Option] = {
         "regularisation",
         "penalises the distance of the batch's probabilities to the nearest fair ones",
         ("method=projection",),
-        "a small convex program in each step",
+        "1.47 times a plain step",
         _NO_CHANGE,
         _PLAIN,
         "trains on one process only",
-        (_PROJECTED,),
+        (PROJECTED, STEP_PROJECTION),
+        time_ratio=1.47,
+    ),
+    "dependence": Option(
+        "dependence penalty",
+        "regularisation",
+        "penalises what the probabilities tell about the group, at every threshold at once",
+        ("method=dependence",),
+        "6.05 times a plain step with measure=hsic, which compares all pairs of a batch",
+        _NO_CHANGE,
+        _PLAIN,
+        "each measure has a weight of its own; trains on one process only",
+        (STEP_DEPENDENCE,),
+        time_ratio=6.05,
     ),
     "multi_objective": Option(
         "multi-objective optimisation",
         "multi_objective",
         "accuracy, fairness and small weights, weighed or traded off along a front",
         ("method=multi_objective",),
-        "a whole front in the time of a few trainings",
+        "1.50 times a plain step; a whole front in the time of a few trainings",
         "the third aim keeps weights small",
         _PLAIN,
         "leaves a choice to make, with a page to make it on",
-        (_FRONT,),
+        (FRONT, STEP_MULTI_OBJECTIVE),
+        time_ratio=1.50,
     ),
     "reweighing": Option(
         "reweighing, before training",

@@ -60,6 +60,7 @@ class Declaration:
             and on the `direct` one.
         queries: Counterfactual questions.
         basis: What the declaration rests on, in words.
+        from_roles: Whether the causes were not declared, but follow from the roles.
     """
 
     roles: Mapping[str, str]
@@ -67,6 +68,7 @@ class Declaration:
     judgements: Mapping[str, Mapping[str, Judgement]] = field(default_factory=dict)
     queries: tuple[Query, ...] = ()
     basis: str = ""
+    from_roles: bool = False
 
     @property
     def graph(self) -> nx.DiGraph:
@@ -104,7 +106,9 @@ def read_declaration(
 ) -> Declaration:
     """Check the part `causal` of a data set's configuration.
 
-    Sensitive attributes are protected and the label is the outcome without being declared.
+    Sensitive attributes are protected and the label is the outcome without being declared. Where
+    roles are declared but no causes, the usual ones are drawn: attributes and context cause
+    mediators, all of them cause the outcome, and attributes cause proxies.
 
     Args:
         causal: `roles` (column: role), `edges` (cause: list of effects), `paths` (attribute:
@@ -133,6 +137,9 @@ def read_declaration(
     for edge in edges:
         for name in edge:
             _choice("causal.edges", name, columns)
+    from_roles = not edges and bool(roles.keys() - fixed.keys())
+    if from_roles:
+        edges = _edges_of({**roles, **fixed})
     _check_graph(edges, target)
     nodes = {DIRECT, *(name for edge in edges for name in edge)}
     judgements = {
@@ -145,8 +152,28 @@ def read_declaration(
         for attribute, of in dict(causal.get("paths") or {}).items()
     }
     queries = tuple(_query(entry, groups) for entry in causal.get("queries") or ())
+    for query in queries:
+        if edges:
+            _choice("causal.queries", query.attribute, nodes)
     basis = str(causal.get("basis") or "")
-    return Declaration({**roles, **fixed}, edges, judgements, queries, basis)
+    return Declaration({**roles, **fixed}, edges, judgements, queries, basis, from_roles)
+
+
+_EFFECTS = {
+    "protected": ("mediator", "proxy", "outcome"),
+    "context": ("mediator", "outcome"),
+    "mediator": ("outcome",),
+}
+"""Roles that a role causes, where nothing else is declared."""
+
+
+def _edges_of(roles: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (cause, effect)
+        for cause, role in roles.items()
+        for effect, other in roles.items()
+        if other in _EFFECTS.get(role, ())
+    )
 
 
 def _choice(argument: str, value: str, choices: Any) -> str:

@@ -14,7 +14,7 @@ import torch
 from fairlightning.audit.causal import dowhy_gcm
 from fairlightning.audit.counts import SPLITS, base_rates, missingness
 from fairlightning.audit.declaration import ROLES, Declaration, read_declaration
-from fairlightning.audit.effects import answers, causal_rows
+from fairlightning.audit.effects import answers, causal_rows, with_queries
 from fairlightning.audit.limits import assumptions, spreads, unknowns
 from fairlightning.audit.proxies import proxy_strengths
 from fairlightning.audit.recommendation import recommend_stage
@@ -81,6 +81,7 @@ def audit_table(
     frame = pd.concat([data.frame(split) for split in SPLITS]).sort_index()
     facts, target = data.describe(), data.roles.target
     declaration = read_declaration(causal, list(frame.columns), data.groups.to_dict(), target)
+    declaration = with_queries(declaration, _known_groups(data.frame("train"), data.groups))
     counted = _counted(frame, data, facts)
     proxies = _proxies(data, facts, options.seed)
     found, left_out, note = _counterfactuals(declaration, data, facts, options, advance)

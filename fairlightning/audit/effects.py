@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,23 @@ RANKING_DRAWS = 8
 
 LONGEST = 6
 """Most edges of a path whose effect is computed."""
+
+
+def with_queries(declaration: Declaration, frame: pd.DataFrame) -> Declaration:
+    """Ask about every protected attribute of the diagram, where no query is declared.
+
+    Args:
+        declaration: What people declared.
+        frame: Rows; the second most frequent group of an attribute is given the most frequent one.
+    """
+    if declaration.queries:
+        return declaration
+    queries = []
+    for name in declaration.graph:
+        counts = as_labels(frame[name]).value_counts()
+        if declaration.roles.get(name) == "protected" and len(counts) > 1:
+            queries.append(Query(name, str(counts.index[1]), str(counts.index[0])))
+    return replace(declaration, queries=tuple(queries))
 
 
 def causal_rows(

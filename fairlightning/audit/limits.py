@@ -30,6 +30,11 @@ def assumptions(declaration: Declaration, found: Entries | None) -> list[str]:
         "Whether an influence is fair is a judgement of those who declared it; a path with one "
         "unfair node counts as unfair, one with a node that nobody judged as undeclared.",
     ]
+    if declaration.from_roles:
+        told.append(
+            "No edges are declared. Those drawn follow from roles alone: attributes and context "
+            "cause mediators, all of them the label, and attributes their proxies."
+        )
     if found is None:
         return told
     return [

@@ -11,7 +11,7 @@ from fairlightning.audit import Judgement, Query, causal_figure, read_declaratio
 from fairlightning.audit.causal import CausalModel, paths
 from fairlightning.audit.counts import base_rates, missingness
 from fairlightning.audit.declaration import Declaration
-from fairlightning.audit.effects import answers, causal_rows
+from fairlightning.audit.effects import answers, causal_rows, with_queries
 from fairlightning.audit.proxies import TOGETHER, proxy_strengths
 from fairlightning.audit.recommendation import recommend_stage
 from fairlightning.data import adult
@@ -67,6 +67,13 @@ def made_rows(rows, seed=0):
         ({"roles": {"age": "medator"}}, "did you mean 'mediator'"),
         ({"edges": CAUSES, "paths": {"sex": {"job": "good"}}}, "one of fair, unfair"),
         ({"queries": [{"attribute": "sex", "group": "f", "instead": "x"}]}, "queries of sex"),
+        (
+            {
+                "edges": {"age": ["y"]},
+                "queries": [{"attribute": "sex", "group": "f", "instead": "m"}],
+            },
+            "causal.queries: found 'sex', expected one of",
+        ),
         ({"rolls": {}}, "did you mean 'roles'"),
     ],
 )
@@ -84,6 +91,18 @@ def test_a_path_is_judged_by_its_nodes():
     both = Declaration({}, judgements={"a": {"m": Judgement("fair"), "n": Judgement("unfair")}})
     assert both.judge(["a", "m", "n", "y"]) == "unfair"
     assert both.judge(["a", "m", "other", "y"]) == "undeclared"
+
+
+def test_roles_alone_draw_the_usual_causes():
+    found = declared(roles={"job": "mediator", "age": "context"})
+    assert found.from_roles
+    assert set(found.edges) == {
+        *(("sex", "job"), ("sex", "y"), ("age", "job"), ("age", "y"), ("job", "y"))
+    }
+    frame = pd.DataFrame({"sex": list("ffm"), "job": 0, "age": 0, "y": 0})
+    assert with_queries(found, frame).queries == (Query("sex", "m", "f"),)
+    assert not declared().edges
+    assert not declared(edges=CAUSES).from_roles
 
 
 def test_the_diagram_has_every_node_and_edge():
