@@ -3,6 +3,7 @@
 from fairlightning.objectives.adversarial import Adversary
 from fairlightning.objectives.aggregation import GradientAggregation
 from fairlightning.objectives.base import (
+    Adaptive,
     Constraint,
     Losses,
     Objective,
@@ -11,12 +12,14 @@ from fairlightning.objectives.base import (
     Term,
     checked_step,
 )
+from fairlightning.objectives.calibration import CalibrationPenalty
 from fairlightning.objectives.combination import Combination, WeightedSum
 from fairlightning.objectives.complexity import ComplexityPenalty
 from fairlightning.objectives.constraint import RateConstraint
 from fairlightning.objectives.dependence import DependencePenalty
 from fairlightning.objectives.distributed import sum_over_ranks
 from fairlightning.objectives.fairness import Fairness, Observation, Sums
+from fairlightning.objectives.group_loss import BoundedGroupLoss, GroupDRO
 from fairlightning.objectives.multipliers import (
     AugmentedLagrangian,
     DualAscent,
@@ -34,9 +37,12 @@ from fairlightning.objectives.scalarisation import (
 from fairlightning.objectives.strengths import Strength, Strengths
 
 __all__ = [
+    "Adaptive",
     "Adversary",
     "AugmentedChebyshev",
     "AugmentedLagrangian",
+    "BoundedGroupLoss",
+    "CalibrationPenalty",
     "Chebyshev",
     "Combination",
     "ComplexityPenalty",
@@ -46,6 +52,7 @@ __all__ = [
     "EpsilonConstraint",
     "Fairness",
     "GradientAggregation",
+    "GroupDRO",
     "Losses",
     "Multipliers",
     "NuPI",
