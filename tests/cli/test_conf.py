@@ -17,7 +17,13 @@ FILES = {group.name: sorted(file.stem for file in group.glob("*.yaml")) for grou
 
 
 # They need a representation, multipliers, or parameters to weigh.
-BEYOND_TREES = {"adversarial", "constrained", "multi_objective"}
+BEYOND_TREES = {
+    "adversarial",
+    "bounded_group_loss",
+    "constrained",
+    "group_dro",
+    "multi_objective",
+}
 
 
 def each(group):
