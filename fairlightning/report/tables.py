@@ -27,7 +27,7 @@ from fairlightning.metrics import (
 ABSENT = "–"
 SMALL = "†"
 
-SHOWN_OVERALL = (
+SHOWN_OVERALL: tuple[str, ...] = (
     "accuracy",
     "balanced_accuracy",
     "f1",
@@ -37,7 +37,7 @@ SHOWN_OVERALL = (
 )
 """Figures over all rows that tables have a column for."""
 
-SHOWN_GAPS = (
+SHOWN_GAPS: tuple[str, ...] = (
     "demographic_parity_difference",
     "demographic_parity_ratio",
     "equal_opportunity_difference",
@@ -228,8 +228,8 @@ def _other_groups(records: list[Record]) -> Table:
     table = _table("Groups", first="Group")
     shown = dict.fromkeys(r.metric for r in records if r.metric in _OTHER or _SELECTED(r.metric))
     metrics = list(shown)[:6]
-    for header in ("Rows", *map(readable, metrics)):
-        table.add_column(header, justify="right")
+    for name in ("Rows", *map(readable, metrics)):
+        table.add_column(name, justify="right")
     for attribute in dict.fromkeys(record.attribute for record in records):
         table.add_section()
         table.add_row(Text(str(attribute), style="bold"))
