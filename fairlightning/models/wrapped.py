@@ -55,7 +55,7 @@ class Wrapped(nn.Module):
         self.layer = check_choice("representation", representation, names)
         self.side = check_choice("side", side, ["output", "input"])
         self.module = module
-        self.outputs = outputs
+        self.sizes = {"logits": outputs}
         modes = {part: part.training for part in module.modules()}
         try:
             module.eval()
@@ -65,12 +65,12 @@ class Wrapped(nn.Module):
             for part, training in modes.items():
                 part.training = training
         self._check(logits, kept)
-        self.sizes = {"logits": outputs, "representation": kept[0].flatten(1).shape[1]}
+        self.sizes["representation"] = kept[0].flatten(1).shape[1]
 
     def forward(self, inputs: Any) -> Outputs:
         """Compute logits `(N, C)` and representation `(N, H)`."""
         logits, kept = self._run(inputs)
-        return Outputs(logits.reshape(len(logits), self.outputs), kept[0].flatten(1))
+        return Outputs(logits.reshape(len(logits), self.sizes["logits"]), kept[0].flatten(1))
 
     def _run(self, inputs: Any) -> tuple[Any, list[Any]]:
         kept: list[Any] = []
@@ -85,14 +85,14 @@ class Wrapped(nn.Module):
             handle.remove()
 
     def _check(self, logits: Any, kept: list[Any]) -> None:
-        shapes = {(), (1,)} if self.outputs == 1 else {(self.outputs,)}
+        shapes = {(), (1,)} if self.sizes["logits"] == 1 else {(self.sizes["logits"],)}
         if not isinstance(logits, Tensor) or logits.shape[1:] not in shapes:
             raise ArgumentError.of(
                 "module",
                 found=f"outputs {_shown(logits)}",
                 expected="logits (N,) or (N, 1): one logit of the positive class"
-                if self.outputs == 1
-                else f"logits (N, {self.outputs})",
+                if self.sizes["logits"] == 1
+                else f"logits (N, {self.sizes['logits']})",
                 mend="with two outputs return their difference, logits[:, 1] - logits[:, 0]; of "
                 "more classes pass outputs=...",
             )

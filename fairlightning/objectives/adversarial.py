@@ -126,7 +126,8 @@ class Adversary(Objective):
             truth = step.sensitive.index_select(1, self._axes)
             if counted is not None:
                 truth = torch.where(counted.unsqueeze(1), truth, -1)
-            logits = guess[..., : self._barred.numel()].unflatten(-1, self._barred.shape)
+            of_groups = guess[..., : self._barred.numel()] if self._values else guess
+            logits = of_groups.unflatten(-1, self._barred.shape)
             if self._ragged:
                 logits = logits + self._barred
             parts.append((_row_cross_entropy(logits, truth), truth >= 0))
