@@ -85,7 +85,8 @@ class Wrapped(nn.Module):
             handle.remove()
 
     def _check(self, logits: Any, kept: list[Any]) -> None:
-        shapes = {(), (1,)} if self.sizes["logits"] == 1 else {(self.sizes["logits"],)}
+        count = self.sizes["logits"]
+        shapes = {(), (1,)} if count == 1 else {(count,)}
         if not isinstance(logits, Tensor) or logits.shape[1:] not in shapes:
             raise ArgumentError.of(
                 "module",
