@@ -261,3 +261,37 @@ def test_four_fifths_is_what_the_ratio_lacks():
     kept = Rates(torch.tensor([[0.45, 0.5]]), torch.tensor([[5.0, 5.0]]))
     assert parity_gap(kept, "ratio") == 0
     assert parity_gap(Rates(torch.zeros(1, 2), torch.ones(1, 2)), "ratio") == 0
+
+
+BEYOND = {
+    "classes": (ParityPenalty(GROUPS, criterion="predictive_parity"), rows("multiclass")),
+    "calibration": (CalibrationPenalty(GROUPS), rows("multiclass")),
+    "hsic": (DependencePenalty(AGE, measure="hsic"), aged(60)),
+    "hgr": (DependencePenalty(AGE, measure="hgr", criterion="equalized_odds"), aged(60)),
+    "adversary": (Adversary(AGE, in_features=1, feed="logits").double(), aged(60)),
+}
+
+
+@pytest.mark.parametrize("name", BEYOND)
+def test_compiles_maps_over_models_and_takes_row_weights(name):
+    torch.compiler.reset()
+    penalty, batch = BEYOND[name]
+
+    def value(logits):
+        return penalty(batch._replace(logits=logits)).shown
+
+    compiled = torch.compile(value, fullgraph=True, backend="aot_eager")
+    assert torch.allclose(compiled(batch.logits), value(batch.logits))
+    models = torch.stack([batch.logits, 1 - batch.logits])
+    looped = torch.stack([value(logits) for logits in models])
+    assert torch.allclose(torch.vmap(value)(models), looped)
+    assert torch.allclose(value(models), looped)
+    count = torch.arange(len(batch.target)) % 3
+    fields = {
+        name: part.repeat_interleave(count, 0)
+        for name, part in batch._asdict().items()
+        if isinstance(part, torch.Tensor)
+    }
+    repeated = batch._replace(**fields)
+    weighted = batch._replace(row_weight=count.double())
+    assert torch.allclose(penalty(weighted).shown, penalty(repeated).shown)
