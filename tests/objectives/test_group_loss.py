@@ -66,7 +66,7 @@ def test_calibration_error_is_that_of_the_metric_where_scores_lie_on_centres():
     logits = torch.tensor(np.log(centre / (1 - centre)))[:, None]
     target = torch.tensor(generator.random(400) < centre**2).long()
     group = torch.tensor(generator.integers(0, 2, 400))[:, None]
-    found = CalibrationPenalty(SEX, bins=10, power=1)(Step(logits, target, group))
+    found = CalibrationPenalty(SEX, bins=10, power=1, debiased=False)(Step(logits, target, group))
     by_group = []
     for g in range(2):
         inside = group[:, 0].numpy() == g
@@ -82,6 +82,21 @@ def test_calibration_error_is_that_of_the_metric_where_scores_lie_on_centres():
     table = metric.compute().partition(SEX, ("sex",))
     theirs = calibration_error(table.moments, table.rows).rate
     assert theirs.tolist() == pytest.approx(by_group, abs=1e-5)
+
+
+def test_debiased_calibration_error_of_calibrated_scores_is_zero_in_the_mean():
+    random = torch.Generator().manual_seed(0)
+    found = {True: [], False: []}
+    for _ in range(400):
+        p = torch.rand(64, 1, generator=random, dtype=torch.float64)
+        target = (torch.rand(64, generator=random) < p[:, 0]).long()
+        batch = Step(p.logit(), target, (torch.arange(64) % 2)[:, None])
+        for debiased, values in found.items():
+            values.append(CalibrationPenalty(SEX, debiased=debiased)(batch).value.item())
+    means = {debiased: np.mean(values) for debiased, values in found.items()}
+    error = np.std(found[True]) / 20
+    assert abs(means[True]) < 3 * error
+    assert means[False] > 20 * error
 
 
 def harder_for_some(rows=3000):

@@ -50,8 +50,9 @@ def cases():
 
     yield pytest.param(dict(step_size=0.1), id="group_dro")
     yield pytest.param(dict(zeta=0.5, intersections=True), id="bounded_group_loss")
-    yield pytest.param(dict(bins=5), id="calibration")
-    yield pytest.param(dict(bins=5, power=1, intersections=True), id="calibration, power 1")
+    yield pytest.param(dict(bins=5, debiased=True), id="calibration")
+    power = dict(bins=5, power=1, debiased=False, intersections=True)
+    yield pytest.param(power, id="calibration, power 1")
 
 
 WITHIN = {"zeta", "bins"}
@@ -107,7 +108,7 @@ def test_zero_for_identical_groups(options):
     sensitive = torch.tensor(cells).repeat_interleave(10, 0)
     batch = Step(logits=logits.repeat(6, 1), target=target.repeat(6), sensitive=sensitive)
     found = value(options, batch).item()
-    if options.get("debiased"):
+    if options.get("debiased") and "bins" not in options:
         assert found <= 0
     elif not WITHIN & options.keys():
         assert found == pytest.approx(0, abs=1e-12)
@@ -244,6 +245,8 @@ def test_row_weight_equals_repeated_rows(options):
     count = torch.arange(30) % 3
     repeated = [part.repeat_interleave(count, 0) for part in (batch.logits, batch.target)]
     sensitive = batch.sensitive.repeat_interleave(count, 0)
+    if options.get("debiased") and "bins" in options:
+        return  # weights are shares of rows that differ, see its docstring
     if options.get("debiased"):
         with pytest.raises(ValueError, match="row weights"):
             value(options, step(rows=30, row_weight=count.double()))
