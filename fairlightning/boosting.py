@@ -15,7 +15,7 @@ from fairlightning.data.batch import Batch
 from fairlightning.exceptions import ArgumentError, SetupError
 from fairlightning.functional.schedules import Schedule, linear
 from fairlightning.objectives import Fairness, WeightedSum
-from fairlightning.objectives.base import Constraint, Step
+from fairlightning.objectives.base import Adaptive, Step
 
 
 class BoostedTrees(nn.Module):
@@ -217,8 +217,8 @@ def check_objectives(fairness: Fairness) -> None:
         needs = sorted({"representation", "parameters", "predict"} & set(objective.requires))
         if any(True for _ in objective.parameters()):
             needs.append("parameters of its own")
-        if isinstance(objective, Constraint):
-            needs.append("multipliers")
+        if isinstance(objective, Adaptive):
+            needs.append("multipliers or weights that change with each step")
         if needs:
             raise ArgumentError.of(
                 f"objective {name!r}",

@@ -1,4 +1,4 @@
-"""Multipliers of constraints during training: moves and logs them."""
+"""Multipliers of constraints, and weights of groups, during training: moves and logs them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fairlightning.objectives import Losses, Observation
 
 
 class MultiplierUpdate(L.Callback):
-    """Let every constraint learn from each optimizer step: its running rates and multipliers.
+    """Let objectives learn from each optimizer step: running rates, multipliers, group weights.
 
     Accumulated batches are one step. Validation and testing change nothing. The state lies in
     buffers of the constraints, so that it is part of the module's checkpoint, and follows from sums
@@ -20,7 +20,7 @@ class MultiplierUpdate(L.Callback):
     `constraints/<name>/value` (thresholded, at running rates; left out while not estimable),
     `bound` and `multiplier` (the sum of the constraint's multipliers).
 
-    A module without constraints is left alone.
+    A module without such objectives is left alone.
     """
 
     drives_multipliers = True
@@ -58,9 +58,10 @@ class MultiplierUpdate(L.Callback):
             return
         self._global_step = trainer.global_step
         pending, self._pending, self._seen = self._pending, {}, None
-        constraints = fairness_of(pl_module, self).constraints
+        fairness = fairness_of(pl_module, self)
+        constraints = fairness.constraints
         for name, sums in pending.items():
-            constraints[name].update(sums)
+            fairness.adaptive[name].update(sums)
         every = trainer.log_every_n_steps  # type: ignore[attr-defined]
         if constraints and trainer.loggers and every and trainer.global_step % every == 0:
             log_to_all(trainer, self._figures(pl_module))

@@ -118,6 +118,7 @@ def build_module(config: DictConfig, data: MemoryDataModule) -> FairModule:
         ArgumentError: If the configuration names attributes that the data does not have, or methods
             that do not go together.
     """
+    data.task.difference(config.criterion)  # what the run is judged by has to exist
     network = build_network(config, data)
     if "convex" in config.method:
         _check_convex(config)

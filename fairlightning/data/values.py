@@ -36,7 +36,7 @@ def binary_target(column: pd.Series, positive: object | None) -> tuple[npt.NDArr
             f"target {column.name!r}",
             found=f"{len(values)} value{'s' * (len(values) > 1)}: {shorten(values)}",
             expected="two classes, for task='binary'",
-            mend="say what they are with task=multiclass or task=regression, or merge them into two"
+            mend="say task=multiclass, or regression for amounts; or merge them into two"
             if len(values) > 2
             else "use a table with both",
         )

@@ -88,13 +88,20 @@ class Task:
         """Name of the metric that measures how far groups are from a criterion.
 
         Raises:
-            ArgumentError: If a regression has no such criterion.
+            ArgumentError: If the task has no such criterion.
 
         >>> Task().difference("accuracy_parity"), Task("regression").difference("accuracy_parity")
         ('accuracy_parity_difference', 'mean_absolute_error_difference')
         """
         if self.kind == "regression":
             return DIFFERENCES[check_choice("criterion", criterion, DIFFERENCES)]
+        if criterion == "balanced_residuals":
+            raise ArgumentError.of(
+                "criterion",
+                found=f"{criterion!r} for task={self.kind!r}",
+                expected="a criterion of classifiers",
+                mend="pass criterion=demographic_parity",
+            )
         return f"{criterion}_difference"
 
 

@@ -121,7 +121,7 @@ class FairnessMixin:
                 expected="super().__init__(groups=..., ...) in your __init__",
                 mend="call super().__init__ and not LightningModule.__init__(self)",
             )
-        if self.training and self.fairness.constraints:
+        if self.training and self.fairness.adaptive:
             self._check_driven()
         step = Step(
             logits=logits,
@@ -145,7 +145,7 @@ class FairnessMixin:
             return
         raise SetupError.of(
             "callbacks",
-            found="constraints, and nothing that moves their multipliers",
+            found=f"{', '.join(self.fairness.adaptive)}, and nothing that moves their multipliers",
             expected="fairlightning.callbacks.MultiplierUpdate",
             mend="Trainer(callbacks=[MultiplierUpdate(), ...])",
         )

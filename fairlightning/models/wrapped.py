@@ -12,18 +12,19 @@ from fairlightning.models.base import Outputs
 
 
 class Wrapped(nn.Module):
-    """Any module that computes one logit, as a network that also returns its representation.
+    """Any module that computes logits, as a network that also returns its representation.
 
     The layer is watched by a hook that lives for one call of `forward`: nothing is kept on the
     module, so copies of it can be mapped over (`FrontModule`), and its own hooks stay.
 
     Args:
-        module: Maps `inputs` to logits `(N,)` or `(N, 1)`.
+        module: Maps `inputs` to logits `(N,)` or `(N, C)`.
         representation: Name of the layer in `module.named_modules()`, such as `body.3`.
         example: Inputs of a few rows. The module runs on them once, in evaluation mode, for the
             shapes.
         side: Whether the representation is the layer's `output`, or its (first) `input`: that of
             the last layer, say, where an activation has no name.
+        outputs: Number C of outputs: 1, or the number of several classes.
 
     Attributes:
         sizes: Number of features of `logits` and `representation`.
@@ -47,12 +48,14 @@ class Wrapped(nn.Module):
         representation: str,
         example: Any,
         side: Literal["output", "input"] = "output",
+        outputs: int = 1,
     ) -> None:
         super().__init__()
         names = [name for name, _ in module.named_modules() if name]
         self.layer = check_choice("representation", representation, names)
         self.side = check_choice("side", side, ["output", "input"])
         self.module = module
+        self.sizes = {"logits": outputs}
         modes = {part: part.training for part in module.modules()}
         try:
             module.eval()
@@ -62,12 +65,12 @@ class Wrapped(nn.Module):
             for part, training in modes.items():
                 part.training = training
         self._check(logits, kept)
-        self.sizes = {"logits": 1, "representation": kept[0].flatten(1).shape[1]}
+        self.sizes["representation"] = kept[0].flatten(1).shape[1]
 
     def forward(self, inputs: Any) -> Outputs:
-        """Compute logits `(N, 1)` and representation `(N, H)`."""
+        """Compute logits `(N, C)` and representation `(N, H)`."""
         logits, kept = self._run(inputs)
-        return Outputs(logits.reshape(len(logits), 1), kept[0].flatten(1))
+        return Outputs(logits.reshape(len(logits), self.sizes["logits"]), kept[0].flatten(1))
 
     def _run(self, inputs: Any) -> tuple[Any, list[Any]]:
         kept: list[Any] = []
@@ -82,12 +85,17 @@ class Wrapped(nn.Module):
             handle.remove()
 
     def _check(self, logits: Any, kept: list[Any]) -> None:
-        if not isinstance(logits, Tensor) or logits.shape[1:] not in {(), (1,)}:
+        count = self.sizes["logits"]
+        shapes = {(), (1,)} if count == 1 else {(count,)}
+        if not isinstance(logits, Tensor) or logits.shape[1:] not in shapes:
             raise ArgumentError.of(
                 "module",
                 found=f"outputs {_shown(logits)}",
-                expected="logits (N,) or (N, 1): one logit of the positive class",
-                mend="with two outputs return their difference, logits[:, 1] - logits[:, 0]",
+                expected="logits (N,) or (N, 1): one logit of the positive class"
+                if self.sizes["logits"] == 1
+                else f"logits (N, {self.sizes['logits']})",
+                mend="with two outputs return their difference, logits[:, 1] - logits[:, 0]; of "
+                "more classes pass outputs=...",
             )
         if len(kept) != 1:
             raise ArgumentError.of(

@@ -3,6 +3,7 @@
 from fairlightning.objectives.adversarial import Adversary
 from fairlightning.objectives.aggregation import GradientAggregation
 from fairlightning.objectives.base import (
+    Adaptive,
     Constraint,
     Losses,
     Objective,
@@ -11,6 +12,7 @@ from fairlightning.objectives.base import (
     Term,
     checked_step,
 )
+from fairlightning.objectives.calibration import CalibrationPenalty
 from fairlightning.objectives.combination import Combination, WeightedSum
 from fairlightning.objectives.complexity import ComplexityPenalty
 from fairlightning.objectives.constraint import RateConstraint
@@ -20,6 +22,7 @@ from fairlightning.objectives.dependence import DependencePenalty
 from fairlightning.objectives.distributed import sum_over_ranks
 from fairlightning.objectives.fairness import Fairness, Observation, Sums
 from fairlightning.objectives.fairness_head import FairnessHead
+from fairlightning.objectives.group_loss import BoundedGroupLoss, GroupDRO
 from fairlightning.objectives.multipliers import (
     AugmentedLagrangian,
     DualAscent,
@@ -40,9 +43,12 @@ from fairlightning.objectives.strengths import Strength, Strengths
 from fairlightning.objectives.task_projection import TaskProjection
 
 __all__ = [
+    "Adaptive",
     "Adversary",
     "AugmentedChebyshev",
     "AugmentedLagrangian",
+    "BoundedGroupLoss",
+    "CalibrationPenalty",
     "Chebyshev",
     "Combination",
     "ComplexityPenalty",
@@ -55,6 +61,7 @@ __all__ = [
     "Fairness",
     "FairnessHead",
     "GradientAggregation",
+    "GroupDRO",
     "Losses",
     "Multipliers",
     "NuPI",

@@ -179,7 +179,8 @@ class Adversary(Objective):
 
     def _of_categories(self, guess: Tensor, truth: Tensor) -> Tensor:
         """Cross-entropy `(..., N, A)`, the mean over heads; 0 where unknown."""
-        logits = guess[..., : self._barred.numel()].unflatten(-1, self._barred.shape)
+        of_groups = guess[..., : self._barred.numel()] if self._values else guess
+        logits = of_groups.unflatten(-1, self._barred.shape)
         if self._ragged:
             logits = logits + self._barred
         if self._several:  # an axis of heads beside the rows

@@ -252,12 +252,24 @@ class Objective(nn.Module, ABC):
             )
 
 
-class Constraint(Objective):
-    """Base of objectives that are kept within a bound by multipliers; no schedule weighs them.
+class Adaptive(Objective):
+    """Base of objectives that learn from each optimizer step, beside what the optimizer moves.
 
-    Multipliers and whatever else a constraint remembers are buffers, which `update` changes in
-    place, once per optimizer step.
+    What they learn are buffers, which `update` changes in place, once per optimizer step: add the
+    callback `MultiplierUpdate`.
     """
+
+    @abstractmethod
+    def update(self, sums: Sequence[Tensor]) -> None:
+        """Learn from an optimizer step.
+
+        Args:
+            sums: Sums of all batches of the step, added over ranks.
+        """
+
+
+class Constraint(Adaptive):
+    """Base of objectives that are kept within a bound by multipliers; no schedule weighs them."""
 
     weighs_itself = True
 
@@ -275,14 +287,6 @@ class Constraint(Objective):
     @abstractmethod
     def multiplier(self) -> Tensor:
         """Scalar, sum of the multipliers."""
-
-    @abstractmethod
-    def update(self, sums: Sequence[Tensor]) -> None:
-        """Learn from an optimizer step.
-
-        Args:
-            sums: Sums of all batches of the step, added over ranks.
-        """
 
     @abstractmethod
     def strict(self) -> Strict:

@@ -9,28 +9,16 @@ import torch
 from torch import Tensor
 
 from fairlightning.exceptions import ArgumentError
-from fairlightning.functional.parity import NUM_CONDITIONS, Criterion, criterion_cells
-from fairlightning.functional.rates import segment_sums
-from fairlightning.functional.running import (
-    MOMENTS,
-    cell_moments,
-    memory_rates,
-    remember,
-    running_rates,
-)
-from fairlightning.functional.violations import (
-    Comparisons,
-    both_present,
-    smallest_ratio,
-    violations,
-)
+from fairlightning.functional.parity import Criterion
+from fairlightning.functional.rates import at_least_float32
 from fairlightning.groups import GroupSpec
-from fairlightning.objectives.base import Constraint, Step, Strict, Term
+from fairlightning.objectives.base import Step
 from fairlightning.objectives.bounds import Bound
-from fairlightning.objectives.multipliers import Multipliers, NuPI
+from fairlightning.objectives.multipliers import Multipliers
+from fairlightning.objectives.running_constraint import RunningConstraint
 
 
-class RateConstraint(Constraint):
+class RateConstraint(RunningConstraint):
     """Keep a gap, a rate or a ratio of rates within a bound.
 
     Three forms, each for every named attribute or for their intersections:
@@ -81,9 +69,6 @@ class RateConstraint(Constraint):
     1.0
     """
 
-    stackable = False  # multipliers and memory are those of one model
-    memory: Tensor
-
     def __init__(
         self,
         groups: GroupSpec,
@@ -103,8 +88,8 @@ class RateConstraint(Constraint):
         threshold: float = 0.5,
         weight: float = 1.0,
     ) -> None:
-        super().__init__(groups, weight=weight, attributes=attributes)
-        self.bound = Bound.of(
+        _check_numbers(temperature, threshold)
+        bound = Bound.of(
             criterion=criterion,
             epsilon=epsilon,
             rate=rate,
@@ -113,135 +98,26 @@ class RateConstraint(Constraint):
             ratio=ratio,
             margin=margin,
         )
-        _check_numbers(memory, temperature, threshold)
-        self.memory_rows = memory
+        super().__init__(
+            groups,
+            bound=bound,
+            attributes=attributes,
+            intersections=intersections,
+            multipliers=multipliers,
+            memory=memory,
+            weight=weight,
+        )
         self.temperature = float(temperature)
         self.cut = log(threshold / (1 - threshold))
-        self.partitions = groups.partitions_of(self.attributes, intersections)
-        self.num_groups = [groups.num_groups(partition) for partition in self.partitions]
-        self._make_buffers(multipliers or NuPI())
 
-    def _make_buffers(self, multipliers: Multipliers) -> None:
-        blocks, first = [], 0
-        for count in self.num_groups:
-            for condition in range(NUM_CONDITIONS[self.bound.cells]):
-                block = range(first, first + count)
-                first += count
-                if condition in self.bound.conditions:
-                    blocks.append(block)
-        comparisons = self.bound.comparisons(blocks)
-        for name, part in comparisons._asdict().items():
-            self.register_buffer(f"_{name}", part, persistent=False)
-        self.multipliers = multipliers
-        self.multipliers.allocate(len(comparisons.first))
-        self.register_buffer("memory", torch.zeros(MOMENTS, first + 1))
-
-    @property
-    def comparisons(self) -> Comparisons:
-        """The constraints, on the module's device."""
-        return Comparisons(*(getattr(self, f"_{name}") for name in Comparisons._fields))
-
-    @property
-    def limit(self) -> float:
-        """ε, or the bound on the rate or ratio; without the margin."""
-        return self.bound.limit
-
-    @property
-    def margin(self) -> float:
-        """Distance kept from it."""
-        return self.bound.margin
-
-    @property
-    def multiplier(self) -> Tensor:
-        """Σ λ."""
-        return self.multipliers.value.sum()
-
-    def sums(self, step: Step) -> tuple[Tensor, ...]:
-        """Sums of soft scores, decisions, weights and rows per cell, as one `(..., 4, K + 1)`.
-
-        The last column holds those of all rows, known group or not.
-        """
-        assert step.logits is not None and step.target is not None and step.sensitive is not None
-        logits = step.logits.squeeze(-1)
-        if logits.dtype in (torch.float16, torch.bfloat16):
-            logits = logits.float()
-        distance = logits - self.cut
-        soft = torch.sigmoid(distance / self.temperature)
-        moments = cell_moments(soft, (distance >= 0).to(soft.dtype), step.row_weight)
-        parts = []
-        for partition, count in zip(self.partitions, self.num_groups, strict=True):
-            group = self.groups.group_ids(step.sensitive, partition)
-            cell = criterion_cells(self.bound.cells, step.target, group, count)
-            cells = NUM_CONDITIONS[self.bound.cells] * count
-            parts.append(segment_sums(moments, cell, cells))
-        parts.append(moments.sum(-1, keepdim=True))
-        return (torch.cat(parts, -1),)
-
-    def term(self, sums: Sequence[Tensor]) -> Term:
-        """Σ λ·c at running rates in training; at the rates of the sums, and strictly, otherwise."""
-        (batch,) = sums
-        rows = self.memory_rows if self.training else None
-        rates = running_rates(remember(self.memory, batch.detach(), rows), batch)
-        comparisons = self.comparisons
-        seen = both_present(comparisons, rates.support)
-        soft = torch.where(seen, violations(comparisons, rates.soft), 0.0)
-        hard = torch.where(seen, violations(comparisons, rates.hard), 0.0)
-        value = (self.multipliers.effective(hard) * soft).sum(-1)
-        strict = None if self.training else self._strict(rates.hard, hard, seen)
-        return Term(value, support=self._support(rates.support), strict=strict)
-
-    def _strict(self, hard: Tensor, violation: Tensor, seen: Tensor) -> Strict:
-        worst = torch.where(seen, violation, -torch.inf).amax(-1)
-        if self.bound.kind == "ratio":
-            value = smallest_ratio(self.comparisons, hard, seen)
-        else:
-            value = self.bound.value_at(worst)
-        return Strict(violation, seen, worst, value)
-
-    def _support(self, support: Tensor) -> dict[str, Tensor]:
-        conditions = NUM_CONDITIONS[self.bound.cells]
-        parts = support.split([conditions * count for count in self.num_groups], -1)
-        return {
-            " & ".join(partition): part.unflatten(-1, (conditions, -1))
-            for partition, part in zip(self.partitions, parts, strict=True)
-        }
-
-    @torch.no_grad()
-    def update(self, sums: Sequence[Tensor]) -> None:
-        """Take the sums of one optimizer step into the memory, and move the multipliers.
-
-        Args:
-            sums: Sums of all batches of the step, added over ranks.
-        """
-        (batch,) = sums
-        self.memory.copy_(remember(self.memory, batch, self.memory_rows))
-        _, violation, seen = self._remembered()
-        share = torch.ones(())
-        if self.memory_rows is not None:
-            share = -torch.expm1(-batch[-1, -1] / self.memory_rows)
-        self.multipliers.step(violation, seen, share)
-
-    @torch.no_grad()
-    def strict(self) -> Strict:
-        """Thresholded violations at the rates of the memory."""
-        return self._strict(*self._remembered())
-
-    def _remembered(self) -> tuple[Tensor, Tensor, Tensor]:
-        rates = memory_rates(self.memory)
-        comparisons = self.comparisons
-        seen = both_present(comparisons, rates.support)
-        violation = torch.where(seen, violations(comparisons, rates.hard), 0.0)
-        return rates.hard, violation, seen
+    def of_rows(self, step: Step) -> tuple[Tensor, Tensor]:
+        """Soft scores and decisions."""
+        assert step.logits is not None
+        distance = at_least_float32(step.logits.squeeze(-1)) - self.cut
+        return torch.sigmoid(distance / self.temperature), (distance >= 0).to(distance.dtype)
 
 
-def _check_numbers(memory: float | None, temperature: float, threshold: float) -> None:
-    if memory is not None and not memory > 0:
-        raise ArgumentError.of(
-            "memory",
-            found=memory,
-            expected="a number of rows above 0",
-            mend="pass memory=10_000, or None for the rates of single steps",
-        )
+def _check_numbers(temperature: float, threshold: float) -> None:
     if not temperature > 0:
         raise ArgumentError.of(
             "temperature", found=temperature, expected="above 0", mend="pass temperature=0.5"

@@ -68,7 +68,7 @@ OF_ROWS: dict[Measure, Callable[..., Tensor]] = {
 WEIGHTS: dict[Measure, float] = {
     "correlation": 0.5,  # 0.103, 0.830
     "mutual_information": 5.0,  # 0.112, 0.833
-    "hgr": 0.5,
+    "hgr": 0.7,  # 0.112, 0.835
     "hsic": 7.0,  # 0.102, 0.832
     "mmd": 0.7,  # 0.099, 0.832
     "wasserstein": 0.5,  # 0.114, 0.831

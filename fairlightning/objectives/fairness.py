@@ -11,7 +11,14 @@ from torch import Tensor, nn
 from fairlightning.exceptions import ArgumentError, SetupError, check_choice
 from fairlightning.functional.tasks import Task
 from fairlightning.groups import GroupSpec
-from fairlightning.objectives.base import Constraint, Losses, Objective, Step, checked_step
+from fairlightning.objectives.base import (
+    Adaptive,
+    Constraint,
+    Losses,
+    Objective,
+    Step,
+    checked_step,
+)
 from fairlightning.objectives.combination import Combination, WeightedSum, mean_task_loss
 from fairlightning.objectives.distributed import sum_over_ranks, world_size
 from fairlightning.objectives.strengths import Strength, Strengths
@@ -27,7 +34,7 @@ class Observation(NamedTuple):
         step: Logits, target, sensitive codes and row weights.
         losses: Losses of this batch.
         sums: In evaluation, additive sums of the task and of each objective for
-            `Fairness.finish`. In training those of constraints, of all ranks.
+            `Fairness.finish`. In training those of adaptive objectives, of all ranks.
     """
 
     step: Step
@@ -49,7 +56,8 @@ class Fairness(nn.Module):
 
     Attributes:
         members: Number K of models trained together; None for one model, without that axis.
-        constraints: Those of the objectives that are weighed by multipliers, by name.
+        adaptive: Those of the objectives that learn from each optimizer step, by name.
+        constraints: Those of them that are weighed by multipliers, by name.
 
     Raises:
         ArgumentError: If a strength is negative, or there is none, or the combination is for one
@@ -79,6 +87,7 @@ class Fairness(nn.Module):
                 mend="use WeightedSum() or SmoothChebyshev(), or train the models one by one",
             )
         self.objectives = nn.ModuleDict()
+        self.adaptive: dict[str, Adaptive] = {}
         self.constraints: dict[str, Constraint] = {}
         self.last: Observation | None = None
 
@@ -127,6 +136,8 @@ class Fairness(nn.Module):
         self.objectives[name] = objective
         if self.members is not None:
             objective.weight = objective.weight.new_empty(self.members)
+        if isinstance(objective, Adaptive):
+            self.adaptive[name] = objective
         if isinstance(objective, Constraint):
             self.constraints[name] = objective
         self.set_factor(name, 1.0)
@@ -247,7 +258,7 @@ class Fairness(nn.Module):
             task=step.task,
         )
         if self.training:
-            kept = {name: sums[name] for name in self.constraints}
+            kept = {name: sums[name] for name in self.adaptive}
             return Observation(seen, losses, _detached(kept))
         rows = 1 if step.target is None else len(step.target)
         mass = task.new_tensor(rows) if step.row_weight is None else step.row_weight.sum()

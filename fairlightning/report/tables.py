@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from rich import box
@@ -26,7 +27,7 @@ from fairlightning.metrics import (
 ABSENT = "–"
 SMALL = "†"
 
-SHOWN_OVERALL = (
+SHOWN_OVERALL: tuple[str, ...] = (
     "accuracy",
     "balanced_accuracy",
     "f1",
@@ -36,11 +37,12 @@ SHOWN_OVERALL = (
 )
 """Figures over all rows that tables have a column for."""
 
-SHOWN_GAPS = (
+SHOWN_GAPS: tuple[str, ...] = (
     "demographic_parity_difference",
     "demographic_parity_ratio",
     "equal_opportunity_difference",
     "equalized_odds_difference",
+    "predictive_parity_difference",
     "accuracy_parity_difference",
     "worst_group_accuracy",
 )
@@ -52,6 +54,8 @@ _RATE_NAMES = {
     "false_positive_rate": "FPR",
     "accuracy": "Accuracy",
 }
+_OTHER = ("accuracy", "mean_prediction", "mean_target", "mean_residual", "mean_absolute_error")
+_SELECTED = re.compile(r"class_.*_selection_rate").fullmatch
 _VERDICTS = {True: ("better", "green"), False: ("worse", "bold red"), None: ("", "")}
 
 
@@ -79,7 +83,9 @@ def metrics_table(records: Iterable[Record], stage: str) -> RenderableType:
     groups = [record for record in records if record.group is not None]
     everyone = next((r.value for r in records if r.key[1:] == ("selection_rate", None, None)), None)
     parts: list[RenderableType] = [_figures(records, stage)]
-    parts += [_groups(groups, everyone)] if any(_has_columns(r) for r in groups) else []
+    if any(_has_columns(r) for r in groups):
+        binary = any(r.metric == "selection_rate" for r in groups)
+        parts.append(_groups(groups, everyone) if binary else _other_groups(groups))
     if any(_is_small(record) for record in records):
         note = f"{SMALL} over fewer than {SMALL_SUPPORT} rows, where chance alone moves it widely"
         parts.append(Text(f" {note}", style="dim"))
@@ -185,8 +191,9 @@ def is_shown(key: Key) -> bool:
     known, shown = OVERALL_METRICS, SHOWN_OVERALL
     if key.attribute is not None:
         known, shown = GAP_METRICS, SHOWN_GAPS
-    # Of tasks with other figures all are shown.
-    return key.metric in shown or key.metric not in known
+    # Of tasks with other figures all are shown, but of single classes how many rows they get alone.
+    of_class = key.metric.startswith("class_") and not _SELECTED(key.metric)
+    return key.metric in shown or (key.metric not in known and not of_class)
 
 
 def _has_columns(record: Record | Key) -> bool:
@@ -213,6 +220,30 @@ def _groups(records: list[Record], everyone: float | None) -> Table:
         for of in members.values():
             if SUPPORT in of and of[SUPPORT].support:
                 table.add_row(_indented("unknown"), f"{of[SUPPORT].support:,}")
+    return table
+
+
+def _other_groups(records: list[Record]) -> Table:
+    """Figures of the groups of a task that is not binary, as many as there is room for."""
+    table = _table("Groups", first="Group")
+    shown = dict.fromkeys(r.metric for r in records if r.metric in _OTHER or _SELECTED(r.metric))
+    metrics = list(shown)[:6]
+    for name in ("Rows", *map(readable, metrics)):
+        table.add_column(name, justify="right")
+    for attribute in dict.fromkeys(record.attribute for record in records):
+        table.add_section()
+        table.add_row(Text(str(attribute), style="bold"))
+        members: dict[str, dict[str, Record]] = {}
+        for record in records:
+            if record.attribute == attribute:
+                members.setdefault(str(record.group), {})[record.metric] = record
+        for name, of in members.items():
+            known = [of[metric] for metric in metrics if metric in of]
+            size = max((r.support for r in known or of.values()), default=0)
+            if size:
+                table.add_row(
+                    _indented(_short(name, str(attribute))), f"{size:,}", *map(_cell, known)
+                )
     return table
 
 

@@ -27,10 +27,12 @@ FILES = {group.name: sorted(file.stem for file in group.glob("*.yaml")) for grou
 # They need a representation, multipliers, parameters to weigh, or to see rows a second time.
 BEYOND_TREES = {
     "adversarial",
+    "bounded_group_loss",
     "constrained",
     "contrastive",
     "counterfactual",
     "fairness_head",
+    "group_dro",
     "multi_objective",
     "sensitive_gradient",
 }

@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from fairlightning.cli import COMMANDS
-from fairlightning.cli.build import load_run
+from fairlightning.cli.build import conf_dir, load_run
 from fairlightning.cli.run import folder_name
 from fairlightning.cli.train import train
 from fairlightning.exceptions import DataError
@@ -207,8 +207,8 @@ def test_help_reads_well(words, tmp_path):
     assert done.returncode == 0
     assert "fairlightning" in done.stdout
     if words[0] == "train":
-        methods = "adversarial, constrained, dependence, erm, multi_objective, parity, projection"
-        assert f"method: {methods}" in done.stdout
+        methods = sorted(file.stem for file in (conf_dir() / "method").glob("*.yaml"))
+        assert f"method: {', '.join(methods)}\n" in done.stdout
 
 
 def test_evaluate_and_compare_anybodys_predictions(tmp_path):

@@ -46,7 +46,7 @@ def refused(build, *parts, **arguments):
         ({"positive": "Yes"}, ["positive: found 'Yes'", "pass positive='yes'"]),
         (
             {"target": "job"},
-            ["found 3 values: 'clerk', 'cook', 'nurse'", "task=multiclass or task=regression"],
+            ["found 3 values: 'clerk', 'cook', 'nurse'", "say task=multiclass"],
         ),
         ({"numeric": ["age", "job"]}, ["numeric column 'job': found 400 values that are no num"]),
         ({"val_fraction": 0}, ["found 0 and 0.2", "two numbers above 0 whose sum is below 1"]),
