@@ -294,6 +294,8 @@ def test_refusals(blind):
         learned(CounterfactualPenalty(groups, proxies=wrong), blind)
     with pytest.raises(ArgumentError, match="relationship"):
         learned(SimilarityPenalty(groups, ignore=["relationships"]), blind)
+    with pytest.raises(SetupError, match="ignore"):
+        SimilarityPenalty(groups, ignore=["age"])(Step(torch.zeros(3, 1), inputs=torch.zeros(3, 2)))
     with pytest.raises(ArgumentError, match="1 ≤ neighbors"):
         SimilarityPenalty(groups, neighbors=9, candidates=8)
     rows = blind.batch("train")
