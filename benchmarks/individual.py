@@ -8,8 +8,8 @@ are chosen) and on test, of
 - consistency with the 5 nearest rows (Zemel et al. 2013), blind to sex and race, of 3,000 rows;
 - excess: mean of max(0, |Δp| − 0.1·d) over near pairs, as `method=similarity` penalises it;
 - slope: root mean square derivative of p along the sensitive directions of sex;
-- flipped and change: share of decisions that change with sex, and mean |Δp|. Networks that do not
-  see sex have none, so both, and `method=counterfactual` itself, are of networks that do (`sees`).
+- flipped and change: share of decisions that change with sex, and mean |Δp|, of networks that see
+  sex: `erm_sees`, the plain one, and `counterfactual`.
 
     python benchmarks/individual.py [--methods similarity ...] [--strengths 0.3 1 3]
                                     [--seeds 0 1 2] [--model mlp] [--overrides KEY=VALUE ...]
@@ -43,7 +43,15 @@ from fairlightning.functional.individual import (
 )
 from fairlightning.objectives import Objective, SensitiveGradientPenalty, SimilarityPenalty, Step
 
-METHODS = ("similarity", "sensitive_gradient", "contrastive", "fairness_head", "counterfactual")
+METHODS = (
+    "erm",
+    "similarity",
+    "sensitive_gradient",
+    "contrastive",
+    "fairness_head",
+    "erm_sees",
+    "counterfactual",
+)
 SHORT = ("trainer.max_epochs=8", "optimizer.learning_rate=0.003", "attributes=[sex]")
 SEES_SEX = "dataset.include_sensitive=true"
 SPLITS = {"validation": "val", "test": "test"}
@@ -138,11 +146,12 @@ def main() -> None:
     parser.add_argument("--overrides", nargs="+", default=[])
     options = parser.parse_args()
     common = (f"model={options.model}", *options.overrides)
-    arms: dict[str, tuple[str, ...]] = {"erm": ("method=erm",)}
+    arms: dict[str, tuple[str, ...]] = {}
     for method in options.methods:
-        sees = (SEES_SEX,) if method == "counterfactual" else ()
-        if sees:
-            arms["erm, sees"] = ("method=erm", *sees)
+        sees = (SEES_SEX,) if method in ("erm_sees", "counterfactual") else ()
+        if method.startswith("erm"):
+            arms[method] = ("method=erm", *sees)
+            continue
         for strength in options.strengths:
             how = (f"method={method}", f"method.strength={strength}", *sees)
             arms[f"{method} {strength:g}"] = how

@@ -14,6 +14,7 @@ from fairlightning.functional.criteria import Estimate
 from fairlightning.functional.moments import Moments, mean_rates, segment_moments
 from fairlightning.functional.rates import Rates
 from fairlightning.functional.rows import check_threshold
+from fairlightning.functional.similarity import total_variation
 
 Inputs = TypeVar("Inputs")
 
@@ -182,22 +183,23 @@ def flips(logits: Tensor, counterfactual: Sequence[Tensor], threshold: float = 0
             expected="one or more tensors of the shape of the logits, (N,) or (N, C)",
             mend="pass a list with the logits of the same rows for every value of the attribute",
         )
-    score, decision = _scores(logits, threshold)
+    rows, decision = _decided(logits, threshold)
     flipped = torch.zeros_like(decision, dtype=torch.bool)
-    change = score.new_zeros(len(score))
+    change = rows.new_zeros(len(rows))
     for other in counterfactual:
-        other_score, other_decision = _scores(other, threshold)
+        other_rows, other_decision = _decided(other, threshold)
         flipped |= decision != other_decision
-        change = torch.maximum(change, (score - other_score).abs().sum(-1) / 2)
+        change = torch.maximum(change, total_variation(rows, other_rows))
     return Flips(torch.where(change.isnan(), torch.nan, flipped.double()), change)
 
 
-def _scores(logits: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+def _decided(logits: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    """Logits `(N, C)` float64, and the decision `(N,)` of each row."""
     logits = logits.detach().double()
     if logits.ndim == 2 and logits.shape[1] > 1:
-        return logits.softmax(-1), logits.argmax(-1)
-    positive = logits.reshape(-1).sigmoid()
-    return torch.stack([1 - positive, positive], dim=-1), (positive >= threshold).long()
+        return logits, logits.argmax(-1)
+    logits = logits.reshape(-1, 1)
+    return logits, (logits.squeeze(1).sigmoid() >= threshold).long()
 
 
 def flip_moments(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fairlightning.exceptions import ArgumentError, check_choice
+from fairlightning.exceptions import ArgumentError, SetupError, check_choice
 from fairlightning.functional.columns import Columns
 from fairlightning.functional.similarity import (
     comparable,
@@ -28,8 +28,9 @@ class SimilarityPenalty(RowPenalty):
     arXiv:1104.3913), ask for D(f(x), f(x')) ≤ L·d(x, x'), where D is the total variation distance
     of the decisions. The value is the mean excess max(0, D − L·d) over pairs of rows of a batch.
     The distance d is the root mean square over the columns (`functional.similarity.row_distance`)
-    and never sees the sensitive attributes, even where the network does; what else it should not
-    see (proxies) is for you to say, and whether the rest is what makes people alike.
+    and, once `prepare` knows the columns, never sees the sensitive attributes, even where the
+    network does; what else it should not see (proxies) is for you to say, and whether the rest is
+    what makes people alike.
 
     Pairs are formed within the (shuffled) batch of a rank: each row with the nearest of those that
     follow it, in time O(N·candidates), so that the value does not depend on the size of the batch.
@@ -48,6 +49,7 @@ class SimilarityPenalty(RowPenalty):
 
     Raises:
         ArgumentError: On values out of range, unknown columns, or inputs of another form.
+        SetupError: In `sums`, if columns to ignore are not known by name.
 
     Shapes: logits `(..., N, C)`; the value is `(...)` in [0, 1]. With row weights a pair counts by
     that of its first row.
@@ -97,6 +99,13 @@ class SimilarityPenalty(RowPenalty):
     def rows(self, step: Step) -> tuple[Tensor, Tensor]:
         """Excess `(..., N, 1)` of each row over its pairs, and that all count."""
         assert step.logits is not None
+        if self.ignore and self.kept is None:
+            raise SetupError.of(
+                "ignore",
+                found=f"{', '.join(self.ignore)}, and no columns of that name",
+                expected="prepare() with the columns of a table, and no features=",
+                mend="call objective.prepare(Step(), columns), or let features leave them out",
+            )
         logits = step.logits
         rows = comparable(step.inputs if self.features is None else self.features(step.inputs))
         pairs = logits.shape[-2] > 1

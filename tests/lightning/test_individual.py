@@ -4,6 +4,8 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
+from processes import two_processes
 from torch import nn
 
 from fairlightning.boosting import BoostedTrees, check_objectives
@@ -292,6 +294,8 @@ def test_refusals(blind):
         learned(CounterfactualPenalty(groups, proxies=wrong), blind)
     with pytest.raises(ArgumentError, match="relationship"):
         learned(SimilarityPenalty(groups, ignore=["relationships"]), blind)
+    with pytest.raises(SetupError, match="ignore"):
+        SimilarityPenalty(groups, ignore=["age"])(Step(torch.zeros(3, 1), inputs=torch.zeros(3, 2)))
     with pytest.raises(ArgumentError, match="1 ≤ neighbors"):
         SimilarityPenalty(groups, neighbors=9, candidates=8)
     rows = blind.batch("train")
@@ -334,3 +338,40 @@ def test_inputs_of_other_forms(blind):
     flipped = CounterfactualPenalty(blind.groups, flip=flip)
     expected = (p - torch.sigmoid(network(x + 1 - sensitive))).abs().mean()
     assert torch.allclose(flipped(words).value, expected)
+
+
+def gradients(rank, module, halves):
+    module.training_step(halves[rank], 0).backward()
+    found = [parameter.grad for parameter in module.parameters()]
+    for gradient in found:
+        dist.all_reduce(gradient)
+    return [gradient / 2 for gradient in found]  # as DDP averages them
+
+
+def test_two_ranks_have_the_gradient_of_one(seeing, tmp_path):
+    groups, width = seeing.groups, seeing.num_numeric
+    torch.manual_seed(0)
+    objectives = {
+        "flips": learned(CounterfactualPenalty(groups), seeing),
+        "slope": learned(SensitiveGradientPenalty(groups), seeing),
+        "contrast": ContrastivePenalty(groups, block=60),
+        "head": FairnessHead(groups, in_features=8),
+    }
+    assert len(objectives["slope"].directions) == 3  # which take turns
+    network = MLP(width, seeing.cardinalities, hidden=(8,))
+    module = FairModule(network, groups, objectives=objectives).double()
+    batch = next(iter(seeing.train_dataloader()))
+    inputs = (batch.inputs[0].double(), batch.inputs[1])
+
+    def part(rows):
+        taken = tuple(field[rows] for field in inputs)
+        return batch._replace(
+            inputs=taken, target=batch.target[rows], sensitive=batch.sensitive[rows]
+        )
+
+    halves = [part(slice(0, 60)), part(slice(60, 120))]
+    found = two_processes(tmp_path / "ranks", gradients, module, halves)
+    module.training_step(part(slice(0, 120)), 0).backward()
+    for parameter, first, second in zip(module.parameters(), *found, strict=True):
+        assert torch.allclose(first, second)
+        assert torch.allclose(first, parameter.grad, rtol=1e-6, atol=1e-9)
