@@ -52,7 +52,7 @@ def module(data: ArrayDataModule, adversarial: bool) -> FairModule:
         hidden=(64,),
         criterion="equalized_odds",
         standardise=True,
-        weight=3.0,
+        weight=1.0,
     )
     return FairModule(
         network(),
@@ -93,7 +93,7 @@ def run(seed: int, adversarial: bool, epochs: int) -> list[float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=375)
     options = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -101,13 +101,16 @@ def main() -> None:
     torch.set_num_threads(1)
     print("                accuracy   representation   logits")
     for name, adversarial in (("plain", False), ("adversarial", True)):
-        rows = np.array([run(seed, adversarial, options.epochs) for seed in range(options.seeds)])
-        for seed, row in enumerate(rows):
-            print(f"{name:12} {seed}     {row[0]:.3f}            {row[1]:.3f}    {row[2]:.3f}")
-        mean = rows.mean(0)
-        print(
-            f"{name:12} mean  {mean[0]:.3f}            {mean[1]:.3f}    {mean[2]:.3f}", flush=True
-        )
+        rows = []
+        for seed in options.seeds:
+            rows.append(run(seed, adversarial, options.epochs))
+            print(f"{name:12} {seed}     {line(rows[-1])}", flush=True)
+        print(f"{name:12} mean  {line(np.mean(rows, axis=0))}", flush=True)
+
+
+def line(row: list[float]) -> str:
+    """Three figures under the heading."""
+    return f"{row[0]:.3f}            {row[1]:.3f}    {row[2]:.3f}"
 
 
 if __name__ == "__main__":

@@ -85,6 +85,7 @@ class Adversary(Objective):
         super().__init__(groups, weight=weight, attributes=attributes)
         self.weighs_itself = not separate  # λ acts inside the gradient reversal
         self.stackable = not separate
+        self.heads = heads
         self.standardise = standardise
         self.additive = not standardise  # the batch's mean and variance are in every row
         check_choice("feed", feed, FEEDS)
@@ -155,7 +156,7 @@ class Adversary(Objective):
         if self._ragged:
             logits = logits + self._barred
         truth = self.truth(step)
-        if isinstance(self.head, nn.Sequential):
+        if self.heads == 1:
             losses = _row_cross_entropy(logits, truth)
         else:  # an axis of heads beside the rows
             losses = _row_cross_entropy(logits, truth.unsqueeze(1)).mean(-2)

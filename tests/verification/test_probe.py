@@ -32,7 +32,7 @@ def one(found, attribute, source="representation"):
     return next(f for f in found if (f.attribute, f.source) == (attribute, source))
 
 
-@pytest.mark.parametrize("classifier", ["kernel", "linear", "trees"])
+@pytest.mark.parametrize("classifier", ["kernel", "linear"])
 def test_it_recovers_what_is_there_and_nothing_else(classifier):
     noise, target, sensitive = rows()
     told = noise.clone()
@@ -59,15 +59,17 @@ def test_it_recovers_what_is_there_and_nothing_else(classifier):
         assert result.support == 600
 
 
-def test_a_curved_trace_is_found_by_the_kernel_alone():
-    noise, target, sensitive = rows()
-    sensitive[:, 0] = (noise[:, 0] * noise[:, 1] > 0).long()
-    curved, straight = (
-        one(probe({"representation": noise}, target, sensitive, GROUPS, classifier=c), "sex")
-        for c in ("kernel", "linear")
+def test_a_curved_trace_is_found_by_kernel_and_trees_but_not_by_a_line():
+    noise, target, sensitive = rows(300)
+    sensitive[:, 0] = (noise[:, 0].abs() > 0.67).long()
+    sources = {"representation": noise[:, :2]}
+    options = {"attributes": ["sex"], "folds": 2}
+    curved, trees, straight = (
+        probe(sources, target, sensitive, GROUPS, classifier=c, **options)[0].accuracy
+        for c in ("kernel", "trees", "linear")
     )
-    assert curved.accuracy > 0.8
-    assert straight.accuracy < 0.6
+    assert min(curved, trees) > 0.85
+    assert straight < 0.65
 
 
 def test_small_and_unknown_groups_are_left_out_by_name():
@@ -91,9 +93,9 @@ def test_figures_agree_with_scikit_learn_and_with_resampling():
     guess = np.where(random.random(400) < 0.7, truth, random.choice(3, 400))
     accuracy, low, high = balanced_accuracy(guess, truth, np.arange(3))
     assert accuracy == pytest.approx(balanced_accuracy_score(truth, guess))
-    again = [random.integers(0, 400, 400) for _ in range(2000)]
+    again = [random.integers(0, 400, 400) for _ in range(300)]
     ends = np.quantile([balanced_accuracy_score(truth[i], guess[i]) for i in again], [0.025, 0.975])
-    assert (low, high) == pytest.approx(tuple(ends), abs=0.015)
+    assert (low, high) == pytest.approx(tuple(ends), abs=0.02)
     # The label is the group, but for one in ten.
     target = np.where(np.arange(400) % 10 == 0, 1 - (truth > 0), truth > 0).astype(int)
     best = max(
@@ -102,7 +104,7 @@ def test_figures_agree_with_scikit_learn_and_with_resampling():
     assert label_alone(truth, target, np.arange(3)) == pytest.approx(best)
 
 
-def trained(data, weight, steps=1200):
+def trained(data, weight, steps=1500):
     """A network on pixels, with an adversary that sees its representation and the label."""
     torch.manual_seed(0)
     body = nn.Sequential(nn.Flatten(), nn.Linear(192, 64), nn.ReLU(), nn.Linear(64, 8), nn.ReLU())
@@ -121,7 +123,7 @@ def trained(data, weight, steps=1200):
     network = {"params": [*body.parameters(), *top.parameters()], "lr": 1e-3}
     groups = [network, *fairness.parameter_groups(1e-3)]
     # Without momentum, which lets the two players circle round each other.
-    optimizer = torch.optim.AdamW(groups, betas=(0.0, 0.99), weight_decay=0.03)
+    optimizer = torch.optim.AdamW(groups, betas=(0.0, 0.99), weight_decay=0.03, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     train = data.batch("train")
     for step in range(steps):
@@ -147,7 +149,7 @@ def test_the_adversary_takes_the_ink_out_of_the_representation():
     data = biased_digits(strength=0.4, test_fraction=0.3, val_fraction=0.1)
     data.setup()
     accuracy, ink = trained(data, weight=0.0)
-    fair_accuracy, fair_ink = trained(data, weight=3.0)
+    fair_accuracy, fair_ink = trained(data, weight=1.0)
     assert ink > 0.8
     assert abs(fair_ink - 0.5) < 0.05
     assert fair_accuracy > accuracy - 0.03
