@@ -91,6 +91,7 @@ class Adversary(Objective):
         super().__init__(groups, weight=weight, attributes=attributes)
         self.weighs_itself = not separate  # λ acts inside the gradient reversal
         self.stackable = not separate
+        self.heads = heads
         self.standardise = standardise
         self.additive = not standardise  # the batch's mean and variance are in every row
         check_choice("feed", feed, FEEDS)
@@ -116,8 +117,7 @@ class Adversary(Objective):
         label_features = target_features if criterion == "equalized_odds" else 0
         outputs = barred.numel() + len(self._values)
         made = [mlp_head(in_features + label_features, hidden, outputs) for _ in range(heads)]
-        self._several = heads > 1
-        self.head = SideBySide(made) if self._several else made[0]
+        self.head = SideBySide(made) if self.heads > 1 else made[0]
 
     @classmethod
     def build(cls, groups: GroupSpec, sizes: Mapping[str, int], **options: Any) -> Objective:
@@ -183,7 +183,7 @@ class Adversary(Objective):
         logits = of_groups.unflatten(-1, self._barred.shape)
         if self._ragged:
             logits = logits + self._barred
-        if self._several:  # an axis of heads beside the rows
+        if self.heads > 1:  # an axis of heads beside the rows
             return row_cross_entropy(logits, truth.unsqueeze(1)).mean(-2)
         return row_cross_entropy(logits, truth)
 
@@ -196,9 +196,9 @@ class Adversary(Objective):
         if self.criterion == "equal_opportunity":
             known = known & (step.target == 1).unsqueeze(1)
         truth = torch.where(known, values, 0.0)
-        error = guess - (truth.unsqueeze(1) if self._several else truth)
+        error = guess - (truth.unsqueeze(1) if self.heads > 1 else truth)
         losses = error.square() / 2
-        losses = losses.mean(-2) if self._several else losses
+        losses = losses.mean(-2) if self.heads > 1 else losses
         return torch.where(known, losses, 0.0), known
 
     def _target_features(self, target: Tensor) -> Tensor:

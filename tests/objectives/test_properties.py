@@ -272,12 +272,22 @@ def test_saturated_logits_stay_finite():
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)
-@pytest.mark.parametrize("feed", ["representation", "logits", "both"])
-def test_adversary_under_absence_vmap_weights_and_compile(criterion, feed):
+@pytest.mark.parametrize(
+    ("feed", "options"),
+    [
+        ("representation", {}),
+        ("logits", {}),
+        ("both", {}),
+        ("representation", {"heads": 2, "standardise": True}),
+        ("both", {"separate": True}),
+    ],
+)
+def test_adversary_under_absence_vmap_weights_and_compile(criterion, feed, options):
     torch.compiler.reset()
     batch = step(models=(3,), representation=torch.randn(3, 60, 5, dtype=torch.float64))
     sizes = {"representation": 5, "logits": 1}
-    adversary = Adversary.build(SPEC, sizes, criterion=criterion, feed=feed, hidden=(7,)).double()
+    options = {"criterion": criterion, "feed": feed, "hidden": (7,), **options}
+    adversary = Adversary.build(SPEC, sizes, **options).double()
 
     def one(logits, representation):
         part = Step(logits, batch.target, batch.sensitive, representation)
