@@ -267,8 +267,8 @@ def number_text(number: Number) -> str:
 
     >>> number_text(Number(0.8512)), number_text(Number(0.8512, deviation=0.0041))
     ('0.851', '0.851 ± 0.004')
-    >>> number_text(Number(-1.234, digits=1, sign=True, unit=" pp"))
-    ('0.851', '−1.2 pp')
+    >>> number_text(Number(-1.234, digits=1, sign=True, unit=" %"))
+    '−1.2 %'
     >>> number_text(Number(None)), number_text(Number(45222, digits=0))
     ('–', '45,222')
     """

@@ -148,9 +148,9 @@ def _draw(
 
 
 def _fitting(levels: Sequence[str], each: float) -> list[int]:
-    """Positions of the levels whose names have room: all, or every second, third or so on."""
+    """Positions of the levels whose names have room: few, all, or every second, third or so on."""
     widest = max(lay.text_width(level, lay.SMALL) for level in levels) + 0.08
-    step = max(1, -(-widest // each)) if len(levels) > 6 else 1
+    step = max(1, -(-widest // each)) if len(levels) > 4 else 1
     return list(range(0, len(levels), int(step)))
 
 

@@ -12,15 +12,14 @@ from fairlightning.report.document import (
     Missing,
     Number,
     Section,
-    Status,
     Table,
     Text,
 )
 from fairlightning.verification.reporting.causes import (
-    JUDGEMENTS,
     MEND,
     Entry,
     effect_number,
+    judgement_status,
     proxies,
 )
 from fairlightning.verification.reporting.inputs import AUDIT, ReportInputs, understood
@@ -38,6 +37,7 @@ def audit_tables(inputs: ReportInputs) -> Section:
             proxies(inputs, audit, "proxies-all", None),
             _base_rates(inputs, audit),
             _missingness(inputs, audit),
+            _reasons(inputs, audit),
             *_caveats(audit),
             *_paths(inputs, audit),
             *_examples(inputs, audit),
@@ -122,6 +122,24 @@ def _missingness(inputs: ReportInputs, audit: Entry) -> Block:
     )
 
 
+def _reasons(inputs: ReportInputs, audit: Entry) -> Table:
+    return Table.of(
+        "pathways-all",
+        "Judgements on pathways, with their reasons",
+        {"attribute": "From", "node": "Through", "judgement": "Judgement", "reason": "Reason"},
+        [
+            (
+                path["attribute"],
+                path["node"],
+                judgement_status(path["judgement"]),
+                path["reason"] or "",
+            )
+            for path in audit["pathways"]
+        ],
+        (inputs.audit_source("pathways"),),
+    )
+
+
 def _caveats(audit: Entry) -> Iterator[Block]:
     for title in ("assumptions", "uncertainties"):
         if audit[title]:
@@ -134,7 +152,7 @@ def _paths(inputs: ReportInputs, audit: Entry) -> Iterator[Block]:
         (
             query["question"],
             " → ".join(path["path"]),
-            JUDGEMENTS.get(path["judgement"], Status(path["judgement"], "open")),
+            judgement_status(path["judgement"]),
             effect_number(path),
         )
         for query in audit["counterfactuals"] or ()

@@ -28,7 +28,7 @@ JUDGEMENTS = {
     "unfair": Status("unfair", "bad"),
     "undeclared": Status("undeclared", "open"),
 }
-_PROXIES = 5
+_PROXIES = 4
 """Most proxies that the main text lists; an appendix has all."""
 
 Entry = Mapping[str, Any]
@@ -160,26 +160,25 @@ def _pathways(inputs: ReportInputs, audit: Entry) -> Block:
             "No classification of pathways into fair and unfair: none is declared.",
             "declare `causal.pathways` in the data set's configuration and run the audit again.",
         )
+    judged: dict[tuple[str, str], list[str]] = {}
+    for path in audit["pathways"]:
+        judged.setdefault((path["attribute"], path["judgement"]), []).append(path["node"])
     return Table.of(
         "pathways",
         "Pathways from a sensitive attribute to the outcome, as declared",
-        {
-            "attribute": "From",
-            "node": "Through",
-            "judgement": "Judgement",
-            "reason": "Reason",
-        },
-        tuple(
-            (
-                path["attribute"],
-                path["node"],
-                JUDGEMENTS.get(path["judgement"], Status(path["judgement"], "open")),
-                path["reason"] or "",
-            )
-            for path in audit["pathways"]
-        ),
+        {"attribute": "From", "judgement": "Judgement", "through": "Through"},
+        [
+            (attribute, judgement_status(judgement), ", ".join(nodes))
+            for (attribute, judgement), nodes in judged.items()
+        ],
         (inputs.audit_source("pathways"),),
+        "The reasons are in an appendix.",
     )
+
+
+def judgement_status(judgement: str) -> Status:
+    """A judgement on a path, with its mark."""
+    return JUDGEMENTS.get(judgement, Status(judgement, "open"))
 
 
 def _recommendation(audit: Entry) -> Iterator[Block]:

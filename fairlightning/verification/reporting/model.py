@@ -219,7 +219,7 @@ def _leaves(content: object, prefix: str = "") -> Iterator[tuple[str, object]]:
     if isinstance(content, Mapping):
         for name, value in content.items():
             yield from _leaves(value, f"{prefix}.{name}" if prefix else str(name))
-    elif prefix:
+    elif prefix and not prefix.endswith("_partial_"):
         yield prefix.replace("_target_", "class"), content
 
 

@@ -255,7 +255,10 @@ def _value(reading: Reading, attribute: str | None) -> tuple[float | None, float
 
 
 def _curve_table(curve: Curve) -> Table:
-    columns = {"at": curve.axis.capitalize() or "At", "rows": "Rows"}
+    columns = {
+        "at": curve.axis if len(curve.axis) == 1 else curve.axis.capitalize(),
+        "rows": "Rows",
+    }
     of: list[str | None] = [None, *curve.points[0].intervention.gaps]
     for attribute in of:
         name = "Accuracy" if attribute is None else f"Gap of {attribute}"
