@@ -34,7 +34,7 @@ from fairlightning.verification.results import LambdaSensitivity
 from fairlightning.verification.robustness import lambda_sensitivity, shift_curves
 from fairlightning.verification.shifts import Rows, ShiftSettings
 
-OWN = ("seeds", "jobs", "statements", "success", "shift", "baseline", "around")
+OWN = ("seeds", "jobs", "part", "statements", "success", "shift", "baseline", "around")
 """Keys of `conf/verify.yaml` that a training does not have."""
 
 AROUND = "around"

@@ -56,7 +56,7 @@ class Bounds:
     tolerated_harm: float = 0.05
     visible_harm: float = 0.02
     min_support: int = 100
-    level: float = 0.96
+    level: float = 0.97
     no_effect: float = 0.995
     reproducible: float = 0.9
 
