@@ -26,7 +26,7 @@ from fairlightning.cli.verify_table import criteria_table
 from fairlightning.exceptions import ArgumentError
 from fairlightning.verification import Verification, write_verification
 from fairlightning.verification.checklist import Statement, read_statements
-from fairlightning.verification.criteria import Bounds
+from fairlightning.verification.material import Bounds
 from fairlightning.verification.protocol import Plan, Subject, repeated, verified
 
 RESULT = "verification.json"
