@@ -22,8 +22,10 @@ class CalibrationPenalty(Objective):
     Calibration within groups asks that of the rows of a group with score p a share of p has label 1
     (Kleinberg et al. 2017, arXiv:1609.05807). The error is Σ (share of a bin) · |mean score − rate
     of label 1|^power over bins of the score. Bins are soft, as in Karandikar et al. 2021
-    (arXiv:2108.00106), so that it is differentiable: a row is shared between the two nearest
-    centres. Of several classes each is set against the rest, and the error averaged over classes.
+    (arXiv:2108.00106): a row is shared between the two nearest centres. For the gradient these
+    shares are constants, since scores can also be calibrated by moving rows of different labels
+    into one bin, until all have the base rate. Of several classes each is set against the rest, and
+    the error averaged over classes.
 
     It follows from sums over rows, exact over batches and ranks. Chance alone gives a perfectly
     calibrated group an error of about (number of bins) · p(1 − p) / (rows of the group), which is
@@ -96,7 +98,8 @@ class CalibrationPenalty(Objective):
             scores = scores.unsqueeze(-2)
         weight = step.row_weight
         mass = scores.new_ones(scores.shape[-1]) if weight is None else at_least_float32(weight)
-        member = soft_bins(scores, PROBABILITIES, self.bins) * mass
+        # Through the shares the gradient would mix labels rather than move scores.
+        member = soft_bins(scores.detach(), PROBABILITIES, self.bins) * mass
         error = member * (scores - labels).unsqueeze(-2)
         rows = (mass > 0).to(scores.dtype)
         groups = [self.groups.group_ids(step.sensitive, p) for p in self.partitions]

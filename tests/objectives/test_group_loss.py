@@ -99,6 +99,32 @@ def test_debiased_calibration_error_of_calibrated_scores_is_zero_in_the_mean():
     assert means[False] > 20 * error
 
 
+def test_descent_calibrates_each_group():
+    random = torch.Generator().manual_seed(0)
+    truth = 1.5 * torch.randn(6000, 1, generator=random)
+    target = (torch.rand(6000, generator=random) < truth.sigmoid()[:, 0]).long()
+    group = (torch.rand(6000, generator=random) < 0.3).long()[:, None]
+    # Scores that are too sure for one group and too high for the other.
+    scores = torch.where(group == 0, 3 * truth, truth + 1)
+    scale, shift = torch.ones(2, requires_grad=True), torch.zeros(2, requires_grad=True)
+    penalty, error = CalibrationPenalty(SEX), CalibrationPenalty(SEX, power=1, debiased=False)
+
+    def mended(rows):
+        code = group[rows]
+        return Step(scale[code] * scores[rows] + shift[code], target[rows], code)
+
+    everyone = torch.arange(6000)
+    before = error(mended(everyone)).value.item()
+    optimizer = torch.optim.Adam([scale, shift], lr=0.03)
+    for _ in range(300):
+        optimizer.zero_grad()
+        penalty(mended(torch.randint(0, 6000, (512,), generator=random))).value.backward()
+        optimizer.step()
+    assert error(mended(everyone)).value.item() < before / 3
+    assert scale.tolist() == pytest.approx([1 / 3, 1.0], abs=0.2)
+    assert shift.tolist() == pytest.approx([0.0, -1.0], abs=0.25)
+
+
 def harder_for_some(rows=3000):
     random = torch.Generator().manual_seed(0)
     x = torch.randn(rows, 2, generator=random)

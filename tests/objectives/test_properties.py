@@ -171,6 +171,8 @@ def test_what_cannot_be_estimated_gives_zero_and_a_finite_gradient(options, case
 
 @parity
 def test_gradcheck(options):
+    if "bins" in options:
+        pytest.skip("its bins are held fixed, so that the gradient is not that of the value")
     batch = step(rows=24, seed=3)
     penalty = build(options)
     logits = batch.logits.clone().requires_grad_()
