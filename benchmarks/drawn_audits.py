@@ -16,7 +16,7 @@ import torch
 from scipy.stats import norm
 
 from fairlightning.groups import GroupSpec
-from fairlightning.verification.criteria import Material
+from fairlightning.verification.material import Material
 from fairlightning.verification.paired import Pair
 
 LATENT = np.sqrt([0.6, 0.2, 0.2])

@@ -79,7 +79,8 @@ def audited(audit: Audit, folder: Path, seed: int) -> Outcome:
     arguments = [
         "verify", "dataset=table", f"dataset.source={path}", "dataset.target=label",
         "dataset.sensitive=[sex]", "dataset.batch_size=256", "model.hidden=[16]", "jobs=1",
-        "seeds=3", "logger=none", "trainer.max_epochs=15", "around.factors=[1,2]",
+        "seeds=3", "logger=none", "optimizer.learning_rate=0.01", "trainer.max_epochs=15",
+        "around.factors=[1,2]",
         f"hydra.run.dir={folder}/hydra", f"run_dir={folder}/run",
     ]  # fmt: skip
     if "model=boosted_trees" in audit.overrides:

@@ -29,8 +29,6 @@ from trained_audits import AUDITS, audited
 from fairlightning.functional.intervals import Verdict
 from fairlightning.groups import GroupSpec
 from fairlightning.verification.criteria import (
-    Bounds,
-    Material,
     accuracy_criterion,
     gap_criterion,
     reproducibility_criterion,
@@ -38,6 +36,7 @@ from fairlightning.verification.criteria import (
     worst,
 )
 from fairlightning.verification.group_rows import group_rows
+from fairlightning.verification.material import Bounds, Material
 
 BOUNDS = Bounds()
 TWO = GroupSpec({"a": ["0", "1"]})

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from rich.console import Console
 
 from fairlightning.cli.front_results import shown_path
+from fairlightning.cli.launcher import LAUNCHER, launched
 from fairlightning.cli.progress import PlanProgress, fixed_console, run_all, work
 from fairlightning.cli.run import launch, seeded_data
 from fairlightning.cli.verify_facts import evidence_of, reproducibility_of, write_environment
@@ -25,7 +26,7 @@ from fairlightning.cli.verify_table import criteria_table
 from fairlightning.exceptions import ArgumentError
 from fairlightning.verification import Verification, write_verification
 from fairlightning.verification.checklist import Statement, read_statements
-from fairlightning.verification.criteria import Bounds
+from fairlightning.verification.material import Bounds
 from fairlightning.verification.protocol import Plan, Subject, repeated, verified
 
 RESULT = "verification.json"
@@ -54,7 +55,7 @@ def verify(config: DictConfig) -> Verification:
     write_environment(plan.folder, data)
     OmegaConf.save(config, plan.folder / "config.yaml")
     console.print(data.report(), markup=False, highlight=False)
-    _carry_out(console, _jobs(config, plan, subject), int(config.jobs))
+    _carry_out(console, _jobs(config, plan, subject), config.jobs, plan.folder / "launcher")
     found = verified(
         plan,
         subject,
@@ -121,9 +122,13 @@ def _jobs(config: DictConfig, plan: Plan, subject: Subject) -> tuple[list[Job], 
     return [front_job, *trainings], shifted
 
 
-def _carry_out(console: Console, stages: tuple[list[Job], list[Job]], at_once: int) -> None:
-    if at_once < 1:
-        raise ArgumentError.of("jobs", found=at_once, expected="at least 1", mend="pass jobs=2")
+def _carry_out(
+    console: Console, stages: tuple[list[Job], list[Job]], at_once: int | str, folder: Path
+) -> None:
+    if at_once != LAUNCHER and (not isinstance(at_once, int) or at_once < 1):
+        raise ArgumentError.of(
+            "jobs", found=at_once, expected=f"at least 1, or {LAUNCHER}", mend="pass jobs=2"
+        )
     every = [job for stage in stages for job in stage]
     by_name = {job.name: job.work for job in every}
     finished = [job for job in every if job.done]
@@ -138,7 +143,12 @@ def _carry_out(console: Console, stages: tuple[list[Job], list[Job]], at_once: i
                 if job in stage:
                     run_job(job)
             left = [job for job in stage if job not in finished]
-            for name in run_all(run_job, left, at_once):
+            names = (
+                run_all(run_job, left, at_once)
+                if isinstance(at_once, int)
+                else launched(run_job, left, folder)
+            )
+            for name in names:
                 progress.advance(by_name[name], name)
 
 

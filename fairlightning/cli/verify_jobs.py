@@ -26,7 +26,6 @@ from fairlightning.data import TabularDataModule
 from fairlightning.exceptions import FairlightningError
 from fairlightning.functional.rows import positive_scores
 from fairlightning.module import FairModule
-from fairlightning.objectives.base import Constraint
 from fairlightning.verification import read_front
 from fairlightning.verification.paired import Array
 from fairlightning.verification.protocol import Plan, Subject, material_of
@@ -34,7 +33,7 @@ from fairlightning.verification.results import LambdaSensitivity
 from fairlightning.verification.robustness import lambda_sensitivity, shift_curves
 from fairlightning.verification.shifts import Rows, ShiftSettings
 
-OWN = ("seeds", "jobs", "statements", "success", "shift", "baseline", "around")
+OWN = ("seeds", "jobs", "part", "statements", "success", "shift", "baseline", "around")
 """Keys of `conf/verify.yaml` that a training does not have."""
 
 AROUND = "around"
@@ -261,11 +260,6 @@ def gradient_share(module: FairModule, data: TabularDataModule) -> dict[str, flo
     task_norm = sum(float(a.square().sum()) for a, _ in pairs) ** 0.5
     fair_norm = sum(float((b - a).square().sum()) for a, b in pairs) ** 0.5
     return {"task": task_norm, "fairness": fair_norm}
-
-
-def has_lambda(module: FairModule) -> bool:
-    """Whether the strength of some objective is a λ, and not a multiplier."""
-    return any(not isinstance(objective, Constraint) for _, objective in module.fairness.items())
 
 
 def _write(path: Path, content: object) -> None:

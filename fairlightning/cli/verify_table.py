@@ -15,7 +15,8 @@ def criteria_table(found: Verification) -> Table:
     """Success criteria with their findings; of groups those alone that are not met."""
     table = Table(box=box.SIMPLE, title=f"{found.title}: {found.verdict}", title_justify="left")
     for column in ("Criterion", "About", "Baseline", "Method", "Measured", "Rows", "Verdict"):
-        table.add_column(column, justify="left" if column in ("Criterion", "About") else "right")
+        left = column in ("Criterion", "About", "Verdict")
+        table.add_column(column, justify="left" if left else "right", no_wrap=column == "Verdict")
     for criterion in found.criteria:
         shown = criterion.findings
         if criterion.name == "stability":

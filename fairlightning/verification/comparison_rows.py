@@ -8,9 +8,11 @@ import numpy as np
 
 from fairlightning.functional.criteria import CRITERIA
 from fairlightning.metrics import Key, Record, higher_is_better
-from fairlightning.verification.criteria import TESTABLE, Material, gap_change, within
+from fairlightning.verification.criteria import within
+from fairlightning.verification.gap_change import gap_change
 from fairlightning.verification.group_rows import INTERVAL, spread
 from fairlightning.verification.limits import Contrast
+from fairlightning.verification.material import TESTABLE, Material
 from fairlightning.verification.paired import OVERALL, overall_estimates
 from fairlightning.verification.results import ComparisonRow, Estimate, Spread
 

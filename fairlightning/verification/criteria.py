@@ -6,111 +6,16 @@ Each is met, not met, or there is not enough evidence; the mathematics is in `do
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
-from fairlightning.exceptions import ArgumentError, check_choice
-from fairlightning.functional.criteria import CRITERIA
 from fairlightning.functional.intervals import VERDICTS, Verdict
-from fairlightning.groups import GroupSpec
-from fairlightning.metrics.verdicts import DECIDABLE
-from fairlightning.verification.limits import Contrast, gap_family
-from fairlightning.verification.paired import (
-    BASELINE,
-    INTERVENTION,
-    Ints,
-    Pair,
-    group_estimates,
-    overall_estimates,
-)
+from fairlightning.verification.gap_change import GapChange, gap_change
+from fairlightning.verification.limits import Contrast
+from fairlightning.verification.material import Bounds, Material
+from fairlightning.verification.paired import BASELINE, INTERVENTION, overall_estimates
 from fairlightning.verification.results import Estimate, Finding, GroupRow, SuccessCriterion
-
-TESTABLE = tuple(name for name in DECIDABLE if CRITERIA[name].combine == "worst")
-"""Fairness criteria whose gap is the largest of some differences of rates."""
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """What a method has to keep to.
-
-    Attributes:
-        improvement: Share by which the gap has to fall for a pass.
-        improvement_with_note: Share from which on it passes with a note.
-        accuracy_drop: Largest loss of accuracy, in [0, 1].
-        tolerated_harm: Largest growth of a group's distance from all rows that counts as none.
-        visible_harm: Growth beyond which a group is harmed, once chance is ruled out.
-        min_support: Different rows from which on a group takes part in verdicts.
-        level: One-sided confidence of "met" and "not met".
-        no_effect: Confidence at which "the gap did not fall at all" has to be ruled out.
-        reproducible: Probability with which a further training has to lower the gap too.
-
-    Raises:
-        ArgumentError: If a number lies outside of its range.
-    """
-
-    improvement: float = 0.15
-    improvement_with_note: float = 0.10
-    accuracy_drop: float = 0.05
-    tolerated_harm: float = 0.05
-    visible_harm: float = 0.02
-    min_support: int = 100
-    level: float = 0.96
-    no_effect: float = 0.995
-    reproducible: float = 0.9
-
-    def __post_init__(self) -> None:
-        shares = {n: v for n, v in vars(self).items() if n != "min_support"}
-        wrong = [f"{name}={value}" for name, value in shares.items() if not 0 <= value < 1]
-        if self.improvement_with_note > self.improvement or self.level <= 0.5:
-            wrong.append(f"improvement_with_note={self.improvement_with_note}, level={self.level}")
-        if self.min_support < 1:
-            wrong.append(f"min_support={self.min_support}")
-        if wrong:
-            raise ArgumentError.of(
-                "success",
-                found=", ".join(wrong),
-                expected="shares in [0, 1), a note no later than the pass, a level above 0.5, and "
-                "support of 1 or more",
-                mend="see conf/verify.yaml for the defaults",
-            )
-
-
-@dataclass(frozen=True)
-class Material:
-    """What the criteria are judged on.
-
-    Attributes:
-        test: Predictions of test, by seed.
-        validation: Predictions of validation, by seed; other rows, on which witnesses are chosen.
-        groups: Sensitive attributes.
-        criterion: One of `TESTABLE`.
-        attributes: Attributes whose gaps are to fall.
-        threshold: Score from which a row is selected.
-        sources: Files of the predictions.
-
-    Raises:
-        ArgumentError: If the criterion cannot be tested or an attribute does not exist.
-    """
-
-    test: tuple[Pair, ...]
-    validation: tuple[Pair, ...]
-    groups: GroupSpec
-    criterion: str
-    attributes: tuple[str, ...]
-    threshold: float = 0.5
-    sources: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        check_choice("criterion", self.criterion, TESTABLE)
-        for name in self.attributes:
-            check_choice("attributes", name, self.groups.names)
-
-    @property
-    def rates(self) -> tuple[str, ...]:
-        """Rates that the criterion wants equal."""
-        return CRITERIA[self.criterion].rates
 
 
 def worst(verdicts: Iterable[Verdict | None]) -> Verdict:
@@ -125,48 +30,6 @@ def worst(verdicts: Iterable[Verdict | None]) -> Verdict:
     order: tuple[Verdict, ...] = ("not met", "not enough evidence", "met")
     assert set(order) == set(VERDICTS)
     return next(verdict for verdict in order if verdict in found)
-
-
-@dataclass(frozen=True)
-class GapChange:
-    """Gap of one partition in both models.
-
-    Attributes:
-        contrast: The comparison of the two gaps; None with fewer than two groups that take part.
-        by_seed: `(R, 2)` gaps of baseline and intervention.
-        support: Different rows of the smallest group that takes part.
-        left_out: Groups with too few rows, by name, with their number.
-    """
-
-    contrast: Contrast | None
-    by_seed: tuple[tuple[float, float], ...]
-    support: int
-    left_out: dict[str, int]
-
-
-def gap_change(
-    material: Material, partition: Sequence[str], rates: Sequence[str], min_support: int
-) -> GapChange:
-    """Compare the gap of a partition in the rates of a criterion."""
-    groups, threshold = material.groups, material.threshold
-    test = group_estimates(material.test, groups, partition, rates, threshold)
-    other = group_estimates(
-        material.validation, groups, partition, rates, threshold, covariance=False
-    )
-    size = groups.num_groups(partition)
-    shape = (len(rates), size + 1)
-    distinct = test.distinct.reshape(shape)[:, :size].min(0)
-    # A group has to be in every seed: an absent one would narrow that seed's gap.
-    everywhere = test.supports.reshape(-1, *shape)[..., :size].min((0, 1)) > 0
-    kept: Ints = np.flatnonzero((distinct >= min_support) & everywhere)
-    names = groups.group_names(partition)
-    left = {names[g]: int(distinct[g]) for g in range(size) if g not in kept}
-    if len(kept) < 2:
-        return GapChange(None, (), 0, left)
-    family = gap_family(len(rates), size, kept)
-    by_seed = (test.values @ family.T).max(-1)
-    pairs = tuple((float(b), float(m)) for b, m in by_seed)
-    return GapChange(Contrast.of(test, family, other), pairs, int(distinct[kept].min()), left)
 
 
 def gap_criterion(material: Material, bounds: Bounds) -> SuccessCriterion:
@@ -343,7 +206,7 @@ def _next_training(attribute: str, change: GapChange, probability: float) -> Fin
     gaps = np.array(change.by_seed)
     falls = gaps[:, BASELINE] - gaps[:, INTERVENTION]
     number = len(falls)
-    reach = student.ppf(probability, number - 1) * falls.std(ddof=1) * np.sqrt(1 + 1 / number)
+    reach = stdtrit(number - 1, probability) * falls.std(ddof=1) * np.sqrt(1 + 1 / number)
     low, high = float(falls.mean() - reach), float(falls.mean() + reach)
     if low > 0:
         verdict = "met"

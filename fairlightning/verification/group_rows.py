@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from fairlightning.verification.criteria import Bounds, Material, within
+from fairlightning.verification.criteria import within
 from fairlightning.verification.limits import Contrast, distance_family
+from fairlightning.verification.material import Bounds, Material
 from fairlightning.verification.paired import (
     BASELINE,
     INTERVENTION,
@@ -93,26 +94,21 @@ def _row(
     bounds: Bounds,
     level: float,
 ) -> GroupRow:
-    test, other = pair
+    test, _ = pair
     column, accuracy = columns
     values = test.values[:, :, column]
     support = int(test.distinct[column])
     everywhere = not np.isnan(values).any()
     small = support < bounds.min_support or not everywhere
-    harm, distances, harmed = Estimate(None), (None, None), False
+    harm, harmed = Estimate(None), False
+    distances: tuple[float | None, float | None] = (None, None)
     change = accuracy_change = Estimate(None)
     if everywhere:
         family = distance_family(len(_rates(material)), size, column)
-        contrast = Contrast.of(test, family, other)
-        baseline, intervention = contrast.value.tolist()
-        distances = baseline, intervention
-        limits = contrast.alarm(ALARM), contrast.high(1, bounds.level)
-        harm = within(intervention - baseline, *limits)
+        harm, distances, farther = _harm(pair, family, bounds, level)
         change = _change(test, _unit(test, column))
         accuracy_change = _change(test, _unit(test, accuracy))
-        moved = max(Contrast.of(test, side[None]).alarm(level) for side in family)
         lost = Contrast.of(test, -_unit(test, accuracy)).alarm(level)
-        farther = limits[0] > bounds.visible_harm and moved > bounds.visible_harm
         harmed = not small and (farther or lost > bounds.accuracy_drop)
     return GroupRow(
         attribute=name[0],
@@ -131,6 +127,20 @@ def _row(
         harmed=harmed,
         sources=material.sources,
     )
+
+
+def _harm(
+    pair: tuple[Estimates, Estimates], family: Array, bounds: Bounds, level: float
+) -> tuple[Estimate, tuple[float, float], bool]:
+    """Growth of a group's distance, both distances, and whether it is visibly farther away."""
+    test, other = pair
+    contrast = Contrast.of(test, family, other)
+    baseline, intervention = contrast.value.tolist()
+    limits = contrast.alarm(ALARM), contrast.high(1, bounds.level)
+    moved = max(Contrast.of(test, side[None]).alarm(level) for side in family)
+    farther = limits[0] > bounds.visible_harm and moved > bounds.visible_harm
+    harm = within(intervention - baseline, *limits)
+    return harm, (baseline, intervention), farther
 
 
 def _unit(test: Estimates, column: int) -> Array:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,8 +16,6 @@ from fairlightning.metrics import Record
 from fairlightning.verification.checklist import Evidence, Statement, checklist
 from fairlightning.verification.comparison_rows import comparison_rows
 from fairlightning.verification.criteria import (
-    Bounds,
-    Material,
     accuracy_criterion,
     gap_criterion,
     reproducibility_criterion,
@@ -25,6 +24,7 @@ from fairlightning.verification.criteria import (
 )
 from fairlightning.verification.files import read_metrics, read_predictions
 from fairlightning.verification.group_rows import group_rows
+from fairlightning.verification.material import Bounds, Material
 from fairlightning.verification.paired import Pair
 from fairlightning.verification.results import (
     LambdaSensitivity,
@@ -202,9 +202,6 @@ def verified(
     criteria = criteria_of(material, bounds, repetition)
     verdict = worst(criterion.verdict for criterion in criteria)
     files = [plan.shifts(seed) for seed in plan.seeds]
-    by_seed = [
-        json.loads((plan.folder / name).read_text(encoding="utf-8"))["curves"] for name in files
-    ]
     metrics = [_metrics(plan, role) for role in ROLES[:2]]
     return Verification(
         title=subject.title,
@@ -222,7 +219,7 @@ def verified(
         comparison=comparison_rows(metrics[0], metrics[1], material),
         groups=group_rows(material, bounds),
         sensitivity=sensitivity,
-        drift=mean_curves(by_seed, files),
+        drift=mean_curves([_curves(plan, name) for name in files], files),
         thresholds=threshold_curve(material),
         reproducibility=reproducibility,
         checklist=checklist(
@@ -248,3 +245,10 @@ def criteria_evidence(
 
 def _metrics(plan: Plan, role: str) -> list[list[Record]]:
     return [read_metrics(plan.file(seed, role, "metrics.json")) for seed in plan.seeds]
+
+
+def _curves(plan: Plan, name: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((plan.folder / name).read_text(encoding="utf-8"))[
+        "curves"
+    ]
+    return found

@@ -13,9 +13,9 @@ import torch
 from fairlightning.functional.confusion import ConfusionTable
 from fairlightning.functional.criteria import criterion_difference
 from fairlightning.functional.proportions import proportion_rates
-from fairlightning.verification.criteria import Material
 from fairlightning.verification.front_file import Front
 from fairlightning.verification.group_rows import spread
+from fairlightning.verification.material import Material
 from fairlightning.verification.paired import Array, Pair
 from fairlightning.verification.results import (
     Curve,

@@ -11,8 +11,6 @@ from sklearn.metrics import roc_auc_score
 from fairlightning.exceptions import ArgumentError, DataError
 from fairlightning.groups import GroupSpec
 from fairlightning.verification.criteria import (
-    Bounds,
-    Material,
     accuracy_criterion,
     gap_criterion,
     reproducibility_criterion,
@@ -20,6 +18,7 @@ from fairlightning.verification.criteria import (
 )
 from fairlightning.verification.group_rows import group_rows
 from fairlightning.verification.limits import Contrast, gap_family
+from fairlightning.verification.material import Bounds, Material
 from fairlightning.verification.paired import Pair, group_estimates, overall_estimates
 
 SPEC = GroupSpec({"sex": ["f", "m"], "race": ["a", "b", "c"]})

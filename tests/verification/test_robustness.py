@@ -12,7 +12,7 @@ from fairlightning.groups import GroupSpec
 from fairlightning.metrics import Record
 from fairlightning.verification import Criterion, Front, FrontPoint, evaluate
 from fairlightning.verification.checklist import Evidence, Statement, checklist, read_statements
-from fairlightning.verification.criteria import Material
+from fairlightning.verification.material import Material
 from fairlightning.verification.paired import Pair
 from fairlightning.verification.robustness import (
     lambda_sensitivity,
