@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from shutil import copyfile
 
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from rich.console import Console
@@ -28,9 +29,13 @@ from fairlightning.verification import Verification, write_verification
 from fairlightning.verification.checklist import Statement, read_statements
 from fairlightning.verification.material import Bounds
 from fairlightning.verification.protocol import Plan, Subject, repeated, verified
+from fairlightning.verification.reporting import write_report
 
 RESULT = "verification.json"
 """File that a finished verification has."""
+
+STATEMENTS = "statements.yaml"
+"""Copy of the signed statements in the folder of a verification."""
 
 
 def verify(config: DictConfig) -> Verification:
@@ -64,14 +69,16 @@ def verify(config: DictConfig) -> Verification:
         reproducibility_of(plan.folder, repeated(plan), data),
         evidence_of(config, plan, subject),
         statements,
-        None if config.statements is None else str(config.statements),
+        _kept_statements(config, plan.folder),
     )
     write_verification(plan.folder / RESULT, found)
+    report = write_report(plan.folder)[0]
     console.print(criteria_table(found))
     for sentence in found.summary:
         console.print(sentence, markup=False, highlight=False)
     path = shown_path(plan.folder)
     console.print(f"Results  {path}: {RESULT}, runs, around, robustness", markup=False)
+    console.print(f"Read     open {shown_path(report)} in a browser", markup=False, soft_wrap=True)
     return found
 
 
@@ -158,6 +165,16 @@ def _work(job: Job) -> float:
 
 def _statements(config: DictConfig) -> dict[int, Statement]:
     return {} if config.statements is None else read_statements(config.statements)
+
+
+def _kept_statements(config: DictConfig, folder: Path) -> str | None:
+    """Copy the signed statements to the verification, whose report links to them."""
+    if config.statements is None:
+        return None
+    source, kept = Path(config.statements), folder / STATEMENTS
+    if not (kept.is_file() and source.samefile(kept)):
+        copyfile(source, kept)
+    return STATEMENTS
 
 
 def main(arguments: Sequence[str]) -> None:
