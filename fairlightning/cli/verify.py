@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from shutil import copyfile
 
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from rich.console import Console
@@ -40,6 +41,9 @@ from fairlightning.verification.reporting.inputs import ADVICE
 RESULT = "verification.json"
 """File that a finished verification has."""
 
+STATEMENTS = "statements.yaml"
+"""Copy of the signed statements in the folder of a verification."""
+
 
 def verify(config: DictConfig) -> Verification:
     """Carry out the whole plan, or what is left of it, and write `verification.json`.
@@ -74,16 +78,16 @@ def verify(config: DictConfig) -> Verification:
         reproducibility_of(plan.folder, repeated(plan), data),
         evidence_of(config, plan, subject),
         statements,
-        None if config.statements is None else str(config.statements),
+        _kept_statements(config, plan.folder),
     )
     write_verification(plan.folder / RESULT, found)
+    report = write_report(plan.folder)[0]
     console.print(criteria_table(found))
     for sentence in found.summary:
         console.print(sentence, markup=False, highlight=False)
-    names = ", ".join(path.name for path in write_report(plan.folder))
     path = shown_path(plan.folder)
-    console.print(f"Results  {path}: {names}, {RESULT}, runs, around, robustness", markup=False)
-    console.print(f"Read     open {path}/report.html in a browser", markup=False)
+    console.print(f"Results  {path}: {RESULT}, audit, runs, around, robustness", markup=False)
+    console.print(f"Read     open {shown_path(report)} in a browser", markup=False, soft_wrap=True)
     return found
 
 
@@ -183,6 +187,16 @@ def _work(job: Job) -> float:
 
 def _statements(config: DictConfig) -> dict[int, Statement]:
     return {} if config.statements is None else read_statements(config.statements)
+
+
+def _kept_statements(config: DictConfig, folder: Path) -> str | None:
+    """Copy the signed statements to the verification, whose report links to them."""
+    if config.statements is None:
+        return None
+    source, kept = Path(config.statements), folder / STATEMENTS
+    if not (kept.is_file() and source.samefile(kept)):
+        copyfile(source, kept)
+    return STATEMENTS
 
 
 def main(arguments: Sequence[str]) -> None:

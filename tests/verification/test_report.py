@@ -7,15 +7,20 @@ from urllib.parse import unquote
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 from browser import open_offline
 from helpers import command
 from verified_folder import advice, audit, decision, verified_folder
 
+from fairlightning.boosting import BoostedTrees
+from fairlightning.data import adult
 from fairlightning.exceptions import DataError
+from fairlightning.module import FairModule
 from fairlightning.report.pages.rendering import template_text
 from fairlightning.report.plain import check_report
-from fairlightning.verification.reporting import REPORT_FILES, write_report
+from fairlightning.verification.reporting import REPORT_FILES, model, write_report
+from fairlightning.verification.reporting.inputs import read_inputs
 
 MAIN = [
     "summary", "criteria", "comparison", "trade-off", "robustness", "causes", "model", "checklist",
@@ -283,3 +288,26 @@ def test_schema_refuses(content, spoil, place):
     spoil(copy)
     with pytest.raises(DataError, match=place):
         check_report(copy)
+
+
+def test_trees_are_counted(made, tmp_path):
+    lightgbm = pytest.importorskip("lightgbm", reason="the extra trees is not installed")
+    folder = shutil.copytree(made, tmp_path / "v")
+    whole = adult(sensitive={"sex": ["Female", "Male"]})
+    whole.setup()
+    data = adult(
+        source=whole.frame("train").sample(1000, random_state=0),
+        sensitive={"sex": ["Female", "Male"]},
+    )
+    data.setup()
+    trees = BoostedTrees(data.num_numeric, data.cardinalities, rounds=7, num_leaves=4)
+    module = FairModule(trees, data.groups)
+    trees.fit(module.fairness, data.batch("train"), data.batch("validation"))
+    state = module.state_dict()
+    path = folder / "runs/seed=0/intervention/checkpoints/best.ckpt"
+    torch.save({"state_dict": state}, path)
+    (layer,) = model.architecture(read_inputs(folder)).blocks[0].rows
+    booster = lightgbm.Booster(model_str=state["network._extra_state"]["trees"])
+    leaves = int(booster.trees_to_dataframe()["left_child"].isna().sum())
+    assert layer[:2] == ("network.trees", f"trees {booster.num_trees()} with {leaves} leaves")
+    assert layer[2].value == leaves

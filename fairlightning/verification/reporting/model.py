@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -51,14 +52,14 @@ def _size(run: RunFiles) -> Block:
     if run.checkpoint is None:
         return _no_checkpoint(run)
     counts = {"network": 0, "fairness": 0}
-    for name, parameters, _ in _tensors(run.checkpoint):
-        counts["network" if name.startswith(NETWORK) else "fairness"] += parameters
+    for name, numbers, _ in _state(run.checkpoint):
+        counts["network" if name.startswith(NETWORK) else "fairness"] += numbers
     kind = _class((run.config or {}).get("model")) or "unknown class"
-    text = f"The network is of class {kind} and has {counts['network']:,} parameters."
+    text = f"The model is of class {kind} and holds {counts['network']:,} numbers."
     if counts["fairness"]:
         text += (
-            f" {counts['fairness']:,} further parameters belong to the fairness objectives; they "
-            "are used in training alone and are no part of an exported model."
+            f" {counts['fairness']:,} further numbers belong to the fairness objectives (heads, "
+            "multipliers, λ); they are used in training alone and are no part of an exported model."
         )
     text += " The appendix on the architecture lists every layer."
     return Text(text, sources=(run.source(f"checkpoints/{run.checkpoint.name}"),))
@@ -151,9 +152,9 @@ def _layers(run: RunFiles) -> Block:
     if run.checkpoint is None:
         return _no_checkpoint(run)
     layers: dict[str, list[tuple[int, str]]] = {}
-    for name, parameters, shape in _tensors(run.checkpoint):
+    for name, numbers, shape in _state(run.checkpoint):
         layer, _, leaf = name.rpartition(".")
-        layers.setdefault(layer, []).append((parameters, f"{leaf} {shape}"))
+        layers.setdefault(layer, []).append((numbers, f"{leaf} {shape}"))
     rows: list[tuple[Cell, ...]] = []
     for layer, tensors in layers.items():
         fairness = layer.startswith(FAIRNESS.rstrip("."))
@@ -167,26 +168,33 @@ def _layers(run: RunFiles) -> Block:
         )
     return Table.of(
         "layers",
-        "Layers with state, in the order of the checkpoint",
+        "Layers, in the order of the checkpoint",
         {
             "layer": "Layer",
-            "shape": "Tensors",
-            "parameters": "Numbers",
+            "shape": "Tensors or trees",
+            "numbers": "Numbers",
             "sensitive": "Sees sensitive columns",
         },
         rows,
         (run.source(f"checkpoints/{run.checkpoint.name}", "state_dict"),),
-        "The objectives' weights λ are among the numbers. A network that is given a sensitive "
-        "attribute as an input sees it too; the section on the model says whether it is.",
+        "Numbers: weights, running statistics, λ; of trees, their leaves. A network that is given "
+        "a sensitive attribute as an input sees it too; the section on the model says whether it "
+        "is.",
     )
 
 
-def _tensors(checkpoint: Path) -> Iterator[tuple[str, int, str]]:
-    """Name, size and shape of every tensor of the model."""
+def _state(checkpoint: Path) -> Iterator[tuple[str, int, str]]:
+    """Name, size and shape of everything that the model holds: tensors, or trees."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     for name, value in state.items():
         if isinstance(value, torch.Tensor):
             yield name, value.numel(), " × ".join(map(str, value.shape)) or "scalar"
+        elif isinstance(value, Mapping) and isinstance(value.get("trees"), str):
+            leaves = [
+                int(n) for n in re.findall(r"^num_leaves=(\d+)", value["trees"], re.MULTILINE)
+            ]
+            what = f"{len(leaves)} with {sum(leaves)} leaves"
+            yield name.replace("_extra_state", "trees.trees"), sum(leaves), what
 
 
 def _objectives(run: RunFiles) -> list[str]:
