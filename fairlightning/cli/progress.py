@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -31,7 +32,11 @@ def run_all(run: Callable[[T], str], jobs: Sequence[T], at_once: int) -> Iterato
         return
     parallel = Parallel(n_jobs=min(at_once, len(jobs)), return_as="generator_unordered")
     results: Generator[str] = parallel(delayed(run)(job) for job in jobs)
-    yield from results
+    try:
+        yield from results
+    finally:
+        # Left to itself the pool outlives its work, and the command waits for it at its end.
+        get_reusable_executor().shutdown(wait=True, kill_workers=True)
 
 
 class PlanProgress:

@@ -69,9 +69,17 @@ class Job:
         if self.kind == "front":
             place = Path(self.config.run_dir)
             return (place / "front.json").is_file() or (place / "omitted.json").is_file()
+<<<<<<< HEAD
         if self.kind == "audit":
             return (Path(self.config.run_dir) / "audit.json").is_file()
         return False
+=======
+        path = self.folder / Plan.shifts(self.seed)
+        if not path.is_file():
+            return False
+        # Other changes of the data are another job.
+        return bool(json.loads(path.read_text(encoding="utf-8"))["settings"] == shift_key(self))
+>>>>>>> verify
 
 
 def training(config: DictConfig, folder: Path, seed: int, role: str) -> DictConfig:
@@ -186,15 +194,19 @@ def shift_settings(config: DictConfig) -> ShiftSettings:
     return ShiftSettings(**plain)
 
 
+def shift_key(job: Job) -> dict[str, Any]:
+    """What curves of a job depend on beside its trainings, in plain values."""
+    settings = {**vars(shift_settings(job.config)), "threshold": float(job.config.threshold)}
+    key: dict[str, Any] = json.loads(json.dumps(settings))
+    return key
+
+
 def _shift(job: Job) -> None:
     """Curves of one seed, made by both models that it trained."""
+    if job.done:
+        return
     settings = shift_settings(job.config)
     plan = Plan(job.folder, (job.seed,))
-    path = job.folder / plan.shifts(job.seed)
-    key = {**vars(settings), "sources": list(plan.sources("predictions.parquet"))}
-    key = json.loads(json.dumps(key))
-    if path.is_file() and json.loads(path.read_text(encoding="utf-8"))["settings"] == key:
-        return
     models = [load_run(job.folder / plan.place(job.seed, r)) for r in ("baseline", "intervention")]
     data = as_table(models[0][1])
     material = material_of(plan, subject_of(job.config, data))
@@ -212,7 +224,8 @@ def _shift(job: Job) -> None:
     predict = [_scorer(module, data) for module, _ in models]
     curves = shift_curves(rows, pair, predict, material, settings)
     gradient = gradient_share(models[1][0], data)
-    _write(path, {"settings": key, "gradient": gradient, "curves": curves})
+    path = job.folder / plan.shifts(job.seed)
+    _write(path, {"settings": shift_key(job), "gradient": gradient, "curves": curves})
 
 
 def data_features(data: TabularDataModule) -> tuple[tuple[str, ...], tuple[str, ...]]:

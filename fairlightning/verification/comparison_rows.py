@@ -91,4 +91,5 @@ def _gap_limits(material: Material, key: Key) -> tuple[float, float] | None:
     # The figure in the table has all groups; an interval without some would be another figure's.
     if change.contrast is None or any(change.left_out.values()):
         return None
-    return change.contrast.limits(1, INTERVAL)
+    low, high = change.contrast.limits(1, INTERVAL)
+    return max(low, -1.0), min(high, 1.0)  # of two gaps in [0, 1]

@@ -203,6 +203,7 @@ def verified(
     verdict = worst(criterion.verdict for criterion in criteria)
     files = [plan.shifts(seed) for seed in plan.seeds]
     metrics = [_metrics(plan, role) for role in ROLES[:2]]
+    comparison = comparison_rows(metrics[0], metrics[1], material)
     return Verification(
         title=subject.title,
         dataset=subject.dataset,
@@ -213,10 +214,10 @@ def verified(
         threshold=subject.threshold,
         seeds=plan.seeds,
         verdict=verdict,
-        summary=summary(verdict, criteria, len(plan.seeds)),
+        summary=summary(verdict, criteria, comparison, len(plan.seeds)),
         runs=plan.runs,
         criteria=criteria,
-        comparison=comparison_rows(metrics[0], metrics[1], material),
+        comparison=comparison,
         groups=group_rows(material, bounds),
         sensitivity=sensitivity,
         drift=mean_curves([_curves(plan, name) for name in files], files),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fairlightning.functional.intervals import Verdict
-from fairlightning.verification.results import Finding, SuccessCriterion
+from fairlightning.metrics import readable
+from fairlightning.verification.results import ComparisonRow, Finding, SuccessCriterion
 
 _OVERALL: dict[Verdict, str] = {
     "met": "The method passes: all success criteria are met in {seeds} trainings.",
@@ -21,8 +22,13 @@ _NAMES = {
 }
 
 
-def summary(verdict: Verdict, criteria: Sequence[SuccessCriterion], seeds: int) -> tuple[str, ...]:
-    """Say the verdict, and what it rests on, one sentence each."""
+def summary(
+    verdict: Verdict,
+    criteria: Sequence[SuccessCriterion],
+    comparison: Sequence[ComparisonRow],
+    seeds: int,
+) -> tuple[str, ...]:
+    """Say the verdict, what it rests on, and what got worse for it, one sentence each."""
     failed = [_NAMES[c.name] for c in criteria if c.verdict == "not met"]
     undecided = [_NAMES[c.name] for c in criteria if c.verdict == "not enough evidence"]
     failure = f"{', '.join(failed)} {'is' if len(failed) == 1 else 'are'} not met"
@@ -32,6 +38,14 @@ def summary(verdict: Verdict, criteria: Sequence[SuccessCriterion], seeds: int) 
     sentences += [_gap(finding) for finding in by_name["gap"].findings]
     sentences += [_accuracy(finding) for finding in by_name["accuracy"].findings]
     sentences += [f"{c.title[:1].upper()}{c.title[1:]}: {c.verdict}." for c in criteria[2:]]
+    worse = [
+        f"{readable(row.metric)} ({row.attribute}) from {row.baseline.mean:.3f} to "
+        f"{row.intervention.mean:.3f}"
+        for row in comparison
+        if row.attribute and row.better is False
+    ]
+    if worse:
+        sentences.append(f"Caution, this got visibly worse: {'; '.join(worse)}.")
     sentences += [f"{c.note[:1].upper()}{c.note[1:]}." for c in criteria if c.note]
     return tuple(sentences)
 

@@ -82,7 +82,12 @@ def rows(tmp_path_factory):
 @pytest.fixture(scope="module")
 def base(rows):
     """A short run on the small table."""
-    fixed = ["trainer.accelerator=cpu", "trainer.max_epochs=4", "+trainer.limit_val_batches=0", "+trainer.limit_train_batches=1.0"]
+    fixed = [
+        "trainer.accelerator=cpu",
+        "trainer.max_epochs=4",
+        "+trainer.limit_val_batches=0",
+        "+trainer.limit_train_batches=1.0",
+    ]
     bare = ["enable_checkpointing", "enable_model_summary", "enable_progress_bar"]
     alone = ["callbacks=none", "logger=none", *(f"++trainer.{name}=false" for name in bare)]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
