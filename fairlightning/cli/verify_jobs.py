@@ -69,17 +69,13 @@ class Job:
         if self.kind == "front":
             place = Path(self.config.run_dir)
             return (place / "front.json").is_file() or (place / "omitted.json").is_file()
-<<<<<<< HEAD
         if self.kind == "audit":
             return (Path(self.config.run_dir) / "audit.json").is_file()
-        return False
-=======
         path = self.folder / Plan.shifts(self.seed)
         if not path.is_file():
             return False
         # Other changes of the data are another job.
         return bool(json.loads(path.read_text(encoding="utf-8"))["settings"] == shift_key(self))
->>>>>>> verify
 
 
 def training(config: DictConfig, folder: Path, seed: int, role: str) -> DictConfig:
