@@ -17,6 +17,9 @@ from fairlightning.verification.material import Bounds, Material
 from fairlightning.verification.paired import BASELINE, INTERVENTION, overall_estimates
 from fairlightning.verification.results import Estimate, Finding, GroupRow, SuccessCriterion
 
+APART = 0.9995
+"""Confidence at which two trainings of one and the same method have to be ruled out."""
+
 
 def worst(verdicts: Iterable[Verdict | None]) -> Verdict:
     """The verdict on all: not met if one is not, met if all are.
@@ -68,7 +71,7 @@ def _gap_finding(attribute: str, change: GapChange, bounds: Bounds) -> Finding:
     contrast = change.contrast
     verdict: Verdict = "not enough evidence"
     enough = contrast.limits(1 - bounds.improvement_with_note, bounds.level)
-    if enough[1] <= 0 and contrast.high(1, bounds.no_effect) < 0:
+    if enough[1] <= 0 and contrast.high(1, bounds.no_effect) < 0 and _apart(change):
         verdict = "met"
         if contrast.high(1 - bounds.improvement, bounds.level) > 0:
             passed = f"pass with note: less than {100 * bounds.improvement:g} % is not ruled out"
@@ -79,6 +82,21 @@ def _gap_finding(attribute: str, change: GapChange, bounds: Bounds) -> Finding:
     value = 1 - intervention / baseline if baseline > 0 else None
     interval = within(value, *contrast.improvement(bounds.level))
     return Finding(attribute, verdict, baseline, intervention, interval, change.support, note)
+
+
+def _apart(change: GapChange) -> bool:
+    """Whether gaps of the two models lie farther apart than those of one model among themselves.
+
+    Two trainings of a method without effect can differ as two of the baseline do; the spread of
+    both, pooled, has twice the degrees of freedom of that of their differences.
+    """
+    gaps = np.array(change.by_seed)
+    number = len(gaps)
+    if number < 2:
+        return True  # which a single training cannot tell; another criterion asks for more
+    error = np.sqrt(gaps.var(0, ddof=1).sum() / number)
+    fall = float(gaps[:, BASELINE].mean() - gaps[:, INTERVENTION].mean())
+    return bool(fall > stdtrit(2 * (number - 1), APART) * error)
 
 
 def accuracy_criterion(material: Material, bounds: Bounds) -> SuccessCriterion:
