@@ -17,12 +17,15 @@ import pandas as pd
 import torch
 from omegaconf import DictConfig
 
+from fairlightning.advisor import family_of, rating
+from fairlightning.advisor.matrix import TECHNIQUE_OF
 from fairlightning.cli.results import PACKAGES
 from fairlightning.cli.verify_jobs import AROUND
 from fairlightning.data import TabularDataModule
 from fairlightning.verification import read_front
 from fairlightning.verification.checklist import Evidence
 from fairlightning.verification.protocol import Plan, Subject
+from fairlightning.verification.reporting.inputs import ADVICE
 from fairlightning.verification.results import Reproducibility
 
 FILE = "environment.json"
@@ -91,8 +94,19 @@ def evidence_of(config: DictConfig, plan: Plan, subject: Subject) -> dict[int, E
         2: Evidence(True, text, ("config.yaml", *sources)),
         5: _gradient(plan),
     }
-    chosen = _on_validation(config, plan)
-    return found if chosen is None else {**found, 6: chosen}
+    further = {4: _suits(config), 6: _on_validation(config, plan)}
+    return {**found, **{item: seen for item, seen in further.items() if seen is not None}}
+
+
+def _suits(config: DictConfig) -> Evidence | None:
+    """Whether the matrix recommends the techniques for the model; None for none that it knows."""
+    family = family_of(config.model._target_)
+    used = {TECHNIQUE_OF[name] for name in config.method.objectives if name in TECHNIQUE_OF}
+    if not used:
+        return None
+    judged = {technique: rating(family, technique) for technique in sorted(used)}
+    text = "; ".join(f"{name} for {family} models: {one.level}" for name, one in judged.items())
+    return Evidence(not any(one.is_poor for one in judged.values()), text, (ADVICE,))
 
 
 def _gradient(plan: Plan) -> Evidence:

@@ -61,6 +61,7 @@ class SimilarityPenalty(RowPenalty):
     """
 
     requires = ("logits", "inputs")
+    additive = False  # pairs lie within a batch
     parts = ("pairs",)
     kept: Tensor | None
 
