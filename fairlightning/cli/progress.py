@@ -72,6 +72,7 @@ class PlanProgress:
     @contextmanager
     def shown(self) -> Iterator[PlanProgress]:
         """Show the bar for as long as the block runs."""
+        self._say(self._left(), "begins")
         with self._bar:
             yield self
 
@@ -80,8 +81,11 @@ class PlanProgress:
         self.done += work
         left = self._left()
         self._bar.update(self._task, completed=self.done, description=text, left=left)
+        self._say(left, text)
+
+    def _say(self, left: str, text: str) -> None:
         if not self.console.is_terminal:
-            share = 100 * self.done / self.total
+            share = 100 * self.done / self.total if self.total else 100.0
             line = f"{share:3.0f} % done, {left}: {text}"
             self.console.print(line, markup=False, highlight=False)
             self.console.file.flush()
