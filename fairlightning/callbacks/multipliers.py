@@ -8,6 +8,7 @@ import lightning as L
 from torch import Tensor
 
 from fairlightning.callbacks.common import fairness_of, log_to_all
+from fairlightning.exceptions import SetupError
 from fairlightning.objectives import Losses, Observation
 
 
@@ -21,6 +22,9 @@ class MultiplierUpdate(L.Callback):
     `bound` and `multiplier` (the sum of the constraint's multipliers).
 
     A module without such objectives is left alone.
+
+    Raises:
+        SetupError: If the module has no fairness, or its `fairness` is trained in evaluation mode.
     """
 
     drives_multipliers = True
@@ -41,7 +45,15 @@ class MultiplierUpdate(L.Callback):
 
     def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Keep the sums of the batch, which the monitor takes away when the batch ends."""
-        seen = fairness_of(pl_module, self).last
+        fairness = fairness_of(pl_module, self)
+        if fairness.adaptive and not fairness.training:
+            raise SetupError.of(
+                f"{type(pl_module).__name__}.fairness",
+                found="in evaluation mode while it is trained",
+                expected="in training mode, in which objectives see the sums of all ranks",
+                mend="call self.fairness.train() wherever you call self.eval()",
+            )
+        seen = fairness.last
         if seen is None or seen is self._seen:
             return  # another backward pass over the same batch
         self._seen = seen

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from fairlightning.data.memory import MemoryDataModule
-from fairlightning.data.prepare import Prepared, label_rows
+from fairlightning.data.prepare import Labelling, Prepared, label_rows
 from fairlightning.data.roles import Roles, column_list
-from fairlightning.data.splits import Ints, check_fractions
-from fairlightning.exceptions import DataError, check_choice
-from fairlightning.functional.tasks import TASKS, TaskKind
+from fairlightning.data.splits import Ints
+from fairlightning.exceptions import DataError
+from fairlightning.functional.tasks import TaskKind
 
 
 class Arrays(NamedTuple):
@@ -85,34 +85,25 @@ class ArrayDataModule(MemoryDataModule):
         super().__init__(
             batch_size=batch_size, eval_batch_size=eval_batch_size, every_row=every_row, seed=seed
         )
-        check_fractions(val_fraction, test_fraction)
         self.source = source
         names = column_list("sensitive", sensitive)
         self.roles = Roles(target, names, (), (), weight=weight, split=split)
-        check_choice("task", task, TASKS)
-        self._kind = task
-        self.positive = positive
-        self.classes = classes
-        self.categories = dict(sensitive) if isinstance(sensitive, Mapping) else {}
-        self.val_fraction = val_fraction
-        self.test_fraction = test_fraction
+        self.labelling = Labelling(
+            task=task,
+            positive=positive,
+            classes=classes,
+            categories=dict(sensitive) if isinstance(sensitive, Mapping) else {},
+            val_fraction=val_fraction,
+            test_fraction=test_fraction,
+            seed=seed,
+        )
 
     def _prepare(self) -> Prepared:
         inputs, table = self.source() if callable(self.source) else self.source
         table = table.reset_index(drop=True)
         _check(inputs, len(table))
         self.roles.check(table)
-        labelled = label_rows(
-            table,
-            self.roles,
-            task=self._kind,
-            positive=self.positive,
-            classes=self.classes,
-            categories=self.categories,
-            val_fraction=self.val_fraction,
-            test_fraction=self.test_fraction,
-            seed=self.seed,
-        )
+        labelled = label_rows(table, self.roles, self.labelling)
 
         def chosen(rows: Ints) -> Any:
             index = torch.from_numpy(rows)

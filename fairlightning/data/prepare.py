@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from fairlightning.data.batch import Batch
 from fairlightning.data.bins import quantile_bins
 from fairlightning.data.encoding import TableEncoder
 from fairlightning.data.roles import Roles
-from fairlightning.data.splits import Ints, column_splits, stratified_splits
+from fairlightning.data.splits import Ints, check_fractions, column_splits, stratified_splits
 from fairlightning.data.targets import of_training, read_target
 from fairlightning.data.values import (
     check_not_all_missing,
@@ -23,8 +23,42 @@ from fairlightning.data.values import (
     row_weights,
     sensitive_groups,
 )
-from fairlightning.functional.tasks import Task, TaskKind
+from fairlightning.exceptions import check_choice
+from fairlightning.functional.tasks import TASKS, Task, TaskKind
 from fairlightning.groups import GroupSpec
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """What the columns of target and sensitive attributes mean, and how rows are split.
+
+    Attributes:
+        task: What the target is.
+        positive: Of `binary`: label value that counts as 1. None accepts 0/1 and booleans.
+        classes: Of `multiclass`: the labels in the order of their numbers; None takes all, sorted.
+        categories: Categories of the sensitive attributes for which they are listed.
+        continuous: Those of the attributes that are numbers, and their bins.
+        val_fraction: Share of the rows for validation.
+        test_fraction: Share of the rows for the test.
+        seed: Seed of the splits.
+
+    Raises:
+        ArgumentError: If there is no such task.
+        DataError: If the fractions leave no rows.
+    """
+
+    task: TaskKind
+    positive: object | None
+    classes: Sequence[object] | None
+    categories: Mapping[str, Sequence[object]]
+    val_fraction: float
+    test_fraction: float
+    seed: int
+    continuous: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_fractions(self.val_fraction, self.test_fraction)
+        check_choice("task", self.task, TASKS)
 
 
 @dataclass(frozen=True)
@@ -70,40 +104,28 @@ class Labelled:
         )
 
 
-def label_rows(
-    frame: pd.DataFrame,
-    roles: Roles,
-    *,
-    task: TaskKind = "binary",
-    positive: object | None,
-    classes: Sequence[object] | None = None,
-    continuous: Mapping[str, int] | None = None,
-    categories: Mapping[str, Sequence[object]],
-    val_fraction: float,
-    test_fraction: float,
-    seed: int,
-) -> Labelled:
+def label_rows(frame: pd.DataFrame, roles: Roles, how: Labelling) -> Labelled:
     """Check labels, weights and sensitive attributes, and split the rows.
 
     Raises:
         DataError: If something in these columns stands in the way of training.
     """
     check_not_all_missing(frame, roles.sensitive)
-    target = read_target(frame[roles.target], task, positive, classes)
+    target = read_target(frame[roles.target], how.task, how.positive, how.classes)
     weight = None
     if roles.weight is not None:
         weight = torch.from_numpy(row_weights(frame[roles.weight])).float()
-    continuous = continuous or {}
-    binned, listed = _binned(frame, continuous, categories)
-    groups = sensitive_groups(binned, roles.sensitive, listed, list(continuous))
+    continuous = list(how.continuous)
+    binned, listed = _binned(frame, how.continuous, how.categories)
+    groups = sensitive_groups(binned, roles.sensitive, listed, continuous)
     sensitive = groups.encode(binned)
     if roles.split is None:
         rows = stratified_splits(
             target.strata,
             groups.cell_ids(sensitive).numpy(),
-            val_fraction=val_fraction,
-            test_fraction=test_fraction,
-            seed=seed,
+            val_fraction=how.val_fraction,
+            test_fraction=how.test_fraction,
+            seed=how.seed,
         )
     else:
         rows = column_splits(frame[roles.split])
@@ -115,7 +137,7 @@ def label_rows(
         torch.from_numpy(target.values),
         sensitive,
         weight,
-        _standardised(frame, list(continuous), rows["train"]) if continuous else None,
+        _standardised(frame, continuous, rows["train"]) if continuous else None,
         rows,
     )
 
@@ -135,8 +157,8 @@ class Prepared:
     encoder: TableEncoder | None = None
 
 
-def prepare(frame: pd.DataFrame, roles: Roles, **options: Any) -> Prepared:
-    """Check, split and encode a table; the options are those of `label_rows`.
+def prepare(frame: pd.DataFrame, roles: Roles, how: Labelling) -> Prepared:
+    """Check, split and encode a table.
 
     Raises:
         DataError: If something in the table stands in the way of training.
@@ -144,7 +166,7 @@ def prepare(frame: pd.DataFrame, roles: Roles, **options: Any) -> Prepared:
     features = roles.features(frame)
     check_not_all_missing(frame, [*features.numeric, *features.categorical])
     numbers(frame, features.numeric)  # bad values are named by their row in the whole table
-    labelled = label_rows(frame, roles, **options)
+    labelled = label_rows(frame, roles, how)
     encoder = TableEncoder(features, frame.iloc[labelled.rows["train"]])
     return Prepared(labelled, labelled.batches(lambda rows: encoder(frame.iloc[rows])), encoder)
 

@@ -10,13 +10,12 @@ from torch import Tensor
 
 from fairlightning.data.encoding import TableEncoder
 from fairlightning.data.memory import MemoryDataModule
-from fairlightning.data.prepare import Prepared, prepare
+from fairlightning.data.prepare import Labelling, Prepared, prepare
 from fairlightning.data.roles import Roles, column_list
-from fairlightning.data.splits import check_fractions
 from fairlightning.data.table import Source, read_table
 from fairlightning.exceptions import check_choice
 from fairlightning.functional.columns import Columns
-from fairlightning.functional.tasks import TASKS, TaskKind
+from fairlightning.functional.tasks import TaskKind
 
 BINS = 4
 """Bins of a continuous attribute."""
@@ -95,7 +94,6 @@ class TabularDataModule(MemoryDataModule):
         super().__init__(
             batch_size=batch_size, eval_batch_size=eval_batch_size, every_row=every_row, seed=seed
         )
-        check_fractions(val_fraction, test_fraction)
         self.source = source
         self.roles = Roles(
             target=target,
@@ -107,32 +105,23 @@ class TabularDataModule(MemoryDataModule):
             split=split,
             include_sensitive=include_sensitive,
         )
-        check_choice("task", task, TASKS)
-        self._kind = task
-        self.positive = positive
-        self.classes = classes
         if not isinstance(continuous, Mapping):
             continuous = dict.fromkeys(column_list("continuous", continuous), BINS)
-        self.continuous = dict(continuous)
-        for name in self.continuous:
+        for name in continuous:
             check_choice("continuous", name, self.roles.sensitive)
-        self.categories = dict(sensitive) if isinstance(sensitive, Mapping) else {}
-        self.val_fraction = val_fraction
-        self.test_fraction = test_fraction
+        self.labelling = Labelling(
+            task=task,
+            positive=positive,
+            classes=classes,
+            categories=dict(sensitive) if isinstance(sensitive, Mapping) else {},
+            continuous=dict(continuous),
+            val_fraction=val_fraction,
+            test_fraction=test_fraction,
+            seed=seed,
+        )
 
     def _prepare(self) -> Prepared:
-        return prepare(
-            read_table(self.source),
-            self.roles,
-            task=self._kind,
-            positive=self.positive,
-            classes=self.classes,
-            continuous=self.continuous,
-            categories=self.categories,
-            val_fraction=self.val_fraction,
-            test_fraction=self.test_fraction,
-            seed=self.seed,
-        )
+        return prepare(read_table(self.source), self.roles, self.labelling)
 
     @property
     def _encoder(self) -> TableEncoder:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fairlightning.exceptions import ArgumentError, MissingFieldError, SetupError, check_choice
 from fairlightning.objectives.base import Term
-from fairlightning.objectives.combination import Combination, weighted_sum
+from fairlightning.objectives.combination import Combination
 from fairlightning.objectives.distributed import same_on_all_ranks, sum_over_ranks, world_size
 
 
@@ -65,12 +65,6 @@ class GradientAggregation(Combination):
     def aggregator(self) -> Any:
         """TorchJD's aggregator."""
         return self._held[0]
-
-    def total(
-        self, task_loss: Tensor, terms: Mapping[str, Term], weights: Mapping[str, Tensor]
-    ) -> Tensor:
-        """Sum of the scaled losses."""
-        return weighted_sum(self.task, task_loss, terms, weights)
 
     def minimised(
         self,

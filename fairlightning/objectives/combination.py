@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -12,7 +11,7 @@ from fairlightning.exceptions import ArgumentError
 from fairlightning.objectives.base import Constraint, Losses, Objective, Term
 
 
-class Combination(nn.Module, ABC):
+class Combination(nn.Module):
     """Base of rules that make one loss of the task's and the objectives': total + Σ own_i.
 
     Args:
@@ -61,11 +60,18 @@ class Combination(nn.Module, ABC):
                 mend=f"use WeightedSum(), or a ParityPenalty in place of the {kind}",
             )
 
-    @abstractmethod
     def total(
         self, task_loss: Tensor, terms: Mapping[str, Term], weights: Mapping[str, Tensor]
     ) -> Tensor:
-        """What is shown as the total: one loss of the values, without private losses."""
+        """What is shown as the total: one loss of the values, without private losses.
+
+        It is `task · L_task + Σ λ_i · value_i`, unless a rule has a loss of its own.
+        """
+        task = self.task_weight(weights)
+        total = task_loss if isinstance(task, float) and task == 1.0 else task * task_loss
+        for name, term in terms.items():
+            total = torch.addcmul(total, weights[name], term.value)
+        return total
 
     def minimised(
         self,
@@ -117,25 +123,6 @@ class WeightedSum(Combination):
     Raises:
         ArgumentError: If the weight is negative.
     """
-
-    def total(
-        self, task_loss: Tensor, terms: Mapping[str, Term], weights: Mapping[str, Tensor]
-    ) -> Tensor:
-        """Weighted sum."""
-        return weighted_sum(self.task_weight(weights), task_loss, terms, weights)
-
-
-def weighted_sum(
-    task: float | Tensor,
-    task_loss: Tensor,
-    terms: Mapping[str, Term],
-    weights: Mapping[str, Tensor],
-) -> Tensor:
-    """Return `task · L_task + Σ λ_i · value_i`."""
-    total = task_loss if isinstance(task, float) and task == 1.0 else task * task_loss
-    for name, term in terms.items():
-        total = torch.addcmul(total, weights[name], term.value)
-    return total
 
 
 def mean_task_loss(

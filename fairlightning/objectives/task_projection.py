@@ -10,7 +10,7 @@ from torch import Tensor
 from fairlightning.exceptions import ArgumentError
 from fairlightning.objectives.aggregation import jacobian
 from fairlightning.objectives.base import Objective, Term
-from fairlightning.objectives.combination import Combination, weighted_sum
+from fairlightning.objectives.combination import Combination
 from fairlightning.objectives.distributed import same_on_all_ranks, sum_over_ranks, world_size
 
 
@@ -54,12 +54,6 @@ class TaskProjection(Combination):
                 expected="objectives whose value has a gradient",
                 mend="pass separate=True to an Adversary; take a penalty in place of a constraint",
             )
-
-    def total(
-        self, task_loss: Tensor, terms: Mapping[str, Term], weights: Mapping[str, Tensor]
-    ) -> Tensor:
-        """Weighted sum."""
-        return weighted_sum(self.task, task_loss, terms, weights)
 
     def minimised(
         self,

@@ -266,3 +266,17 @@ def test_what_is_missing_or_mistaken_has_a_named_error(tmp_path):
 
     with pytest.raises(ArgumentError, match="at least one constraint"):
         Nothing(groups=GROUPS)
+
+
+class Frozen(Constrained):
+    """Puts itself into evaluation mode, as one does to fix running statistics."""
+
+    def training_step(self, batch, batch_idx):
+        self.eval()
+        return super().training_step(batch, batch_idx)
+
+
+def test_training_constraints_in_evaluation_mode_has_a_named_error(tmp_path):
+    trainer = quiet_trainer(tmp_path, callbacks=[MultiplierUpdate()])
+    with pytest.raises(SetupError, match=r"evaluation mode.*self\.fairness\.train\(\)"):
+        trainer.fit(Frozen(), *loaders())
