@@ -23,7 +23,9 @@ def gap(code, names):
     return float(eval(re.findall(r"print\((figures.*)\)", code)[-1], names))
 
 
-@pytest.mark.parametrize("code", EXAMPLES, ids=["regression", "classes", "continuous", "several"])
+@pytest.mark.parametrize(
+    "code", EXAMPLES, ids=["regression", "classes", "ordered", "continuous", "several"]
+)
 def test_example_runs_and_closes_its_gap(code, names):
     plain, count = re.subn(r"weight=[0-9.]+", "weight=0.0", code)
     assert count

@@ -124,6 +124,7 @@ TECHNIQUE_OF: dict[str, Technique] = {
     "bounded_group_loss": "constraints",
     "parity": "regularisation",
     "dependence": "regularisation",
+    "split_parity": "regularisation",
     "projection": "regularisation",
     "similarity": "regularisation",
     "sensitive_gradient": "regularisation",

@@ -23,7 +23,7 @@ from fairlightning.metrics import (
     GROUP_METRICS,
     INTERVALS,
     STAGES,
-    TASKS,
+    TASK_NAMES,
     Record,
     tag,
 )
@@ -95,7 +95,7 @@ class FairnessMonitor(L.Callback):
         self.stages = tuple(check_choice("stages", stage, STAGES) for stage in stages)
         self.threshold = check_threshold(threshold)
         self.table = table
-        self.task = check_choice("task", task, ("auto", *TASKS))
+        self.task = check_choice("task", task, ("auto", *TASK_NAMES))
         self.groups = None if groups is None else GroupSpec.of(groups)
         self.extract = extract
         _check_epochs("every_n_epochs", every_n_epochs, 1)

@@ -12,7 +12,7 @@ from rich.console import Console
 from fairlightning.cli.console import wide_console
 from fairlightning.data.bins import quantile_bins
 from fairlightning.exceptions import check_choice
-from fairlightning.functional.tasks import TASKS
+from fairlightning.functional.tasks import TASK_NAMES
 from fairlightning.report import metrics_table
 from fairlightning.verification import (
     class_columns,
@@ -23,6 +23,8 @@ from fairlightning.verification import (
     write_predictions,
 )
 from fairlightning.verification.adjusting import adjust_scores
+
+CLASSES = ("multiclass", "ordinal")
 
 EPILOG = """\
 examples:
@@ -45,7 +47,7 @@ def main(arguments: Sequence[str]) -> None:
     known = {options.score, options.target, options.weight, "row", "split", "member", "weight"}
     task = options.task or task_of_columns(frame, options.score)
     scored = [options.score]
-    if task == "multiclass":
+    if task in CLASSES:
         scored = list(class_columns(frame, options.score).values())
     elif task == "regression" and options.score not in frame:
         scored = ["prediction"]
@@ -88,7 +90,7 @@ def _scored(
     frame: pd.DataFrame, task: str, score: str, columns: Sequence[str]
 ) -> dict[str, pd.Series]:
     """What was predicted, under the names that tell the task."""
-    if task == "multiclass":
+    if task in CLASSES:
         return {f"score{name.removeprefix(score)}": frame[name] for name in columns}
     return {"prediction" if task == "regression" else "score": frame[columns[0]]}
 
@@ -142,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="sensitive attributes that are numbers, to be cut into bins",
     )
-    add("--task", choices=TASKS, help="what was predicted (default: what the columns tell)")
+    add("--task", choices=TASK_NAMES, help="what was predicted (default: what the columns tell)")
     add("--weight", help="column of row weights (default: every row weighs 1)")
     add("--threshold", type=float, default=0.5, help="score from which a row is selected")
     add(

@@ -114,7 +114,7 @@ class RunFolder:
         write_predictions(path, pd.concat(parts, ignore_index=True))
         frame = read_predictions(path)
         weight = "weight" if "weight" in frame else None
-        return evaluate(frame, data.groups, weight=weight, threshold=threshold)
+        return evaluate(frame, data.groups, weight=weight, threshold=threshold, task=data.task.name)
 
     def write_probe(
         self, network: nn.Module, data: MemoryDataModule, config: DictConfig

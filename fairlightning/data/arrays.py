@@ -14,7 +14,6 @@ from fairlightning.data.prepare import Labelling, Prepared, label_rows
 from fairlightning.data.roles import Roles, column_list
 from fairlightning.data.splits import Ints
 from fairlightning.exceptions import DataError
-from fairlightning.functional.tasks import TaskKind
 
 
 class Arrays(NamedTuple):
@@ -43,6 +42,7 @@ class ArrayDataModule(MemoryDataModule):
         task: What the target is; see `TabularDataModule`.
         positive: Of `binary`: label value that counts as 1. None accepts 0/1 and booleans.
         classes: Of `multiclass`: the labels in the order of their numbers; None takes all, sorted.
+            Of `ordinal`: the labels from low to high.
         weight: Column of row weights ≥ 0.
         batch_size: Rows per training batch and device.
         eval_batch_size: Most rows per validation or test batch and device.
@@ -70,7 +70,7 @@ class ArrayDataModule(MemoryDataModule):
         target: str,
         sensitive: Sequence[str] | Mapping[str, Sequence[object]],
         *,
-        task: TaskKind = "binary",
+        task: str = "binary",
         positive: object | None = None,
         classes: Sequence[object] | None = None,
         weight: str | None = None,

@@ -24,7 +24,7 @@ from fairlightning.data.values import (
     sensitive_groups,
 )
 from fairlightning.exceptions import check_choice
-from fairlightning.functional.tasks import TASKS, Task, TaskKind
+from fairlightning.functional.tasks import TASK_NAMES, Task
 from fairlightning.groups import GroupSpec
 
 
@@ -33,9 +33,10 @@ class Labelling:
     """What the columns of target and sensitive attributes mean, and how rows are split.
 
     Attributes:
-        task: What the target is.
+        task: What the target is, one of `TASK_NAMES`.
         positive: Of `binary`: label value that counts as 1. None accepts 0/1 and booleans.
-        classes: Of `multiclass`: the labels in the order of their numbers; None takes all, sorted.
+        classes: Of `multiclass` and `ordinal`: the labels in the order of their numbers; None takes
+            all of `multiclass`, sorted.
         categories: Categories of the sensitive attributes for which they are listed.
         continuous: Those of the attributes that are numbers, and their bins.
         val_fraction: Share of the rows for validation.
@@ -47,7 +48,7 @@ class Labelling:
         DataError: If the fractions leave no rows.
     """
 
-    task: TaskKind
+    task: str
     positive: object | None
     classes: Sequence[object] | None
     categories: Mapping[str, Sequence[object]]
@@ -58,7 +59,7 @@ class Labelling:
 
     def __post_init__(self) -> None:
         check_fractions(self.val_fraction, self.test_fraction)
-        check_choice("task", self.task, TASKS)
+        check_choice("task", self.task, TASK_NAMES)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ def describe(prepared: Prepared) -> dict[str, Any]:
     task = labelled.task
     facts = {
         "rows": len(labelled.frame),
-        "task": task.kind,
+        "task": task.name,
         **({"positive": labelled.positive} if task.kind == "binary" else {}),
         **_target_facts(task, target),
         "splits": {

@@ -15,7 +15,6 @@ from fairlightning.data.roles import Roles, column_list
 from fairlightning.data.table import Source, read_table
 from fairlightning.exceptions import check_choice
 from fairlightning.functional.columns import Columns
-from fairlightning.functional.tasks import TaskKind
 
 BINS = 4
 """Bins of a continuous attribute."""
@@ -36,9 +35,11 @@ class TabularDataModule(MemoryDataModule):
         sensitive: Columns of the sensitive attributes. A mapping also gives the categories of each
             and their order; without it they are all values in the table, sorted.
         task: What the target is: `binary`, labels of two values; `multiclass`, labels of three or
-            more; `regression`, amounts. It is never guessed.
+            more; `ordinal`, such labels from low to high; `regression`, amounts. It is never
+            guessed.
         positive: Of `binary`: label value that counts as 1. None accepts 0/1 and booleans.
         classes: Of `multiclass`: the labels in the order of their numbers; None takes all, sorted.
+            Of `ordinal`: the labels from low to high.
         continuous: Those of the sensitive attributes that are numbers, such as an age. Batches then
             carry their values; as groups they are four bins of equal frequency over the table,
             whose names hold the edges. A mapping gives the number of bins of each.
@@ -74,7 +75,7 @@ class TabularDataModule(MemoryDataModule):
         target: str,
         sensitive: Sequence[str] | Mapping[str, Sequence[object]],
         *,
-        task: TaskKind = "binary",
+        task: str = "binary",
         positive: object | None = None,
         classes: Sequence[object] | None = None,
         continuous: Sequence[str] | Mapping[str, int] = (),

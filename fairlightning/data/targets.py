@@ -13,7 +13,7 @@ from fairlightning.data.splits import Ints
 from fairlightning.data.table import shorten
 from fairlightning.data.values import binary_target, check_complete, numbers, sorted_labels
 from fairlightning.exceptions import DataError
-from fairlightning.functional.tasks import Task, TaskKind
+from fairlightning.functional.tasks import Task
 from fairlightning.groups import as_labels
 
 
@@ -35,22 +35,23 @@ class Target(NamedTuple):
 
 
 def read_target(
-    column: pd.Series, kind: TaskKind, positive: object | None, classes: Sequence[object] | None
+    column: pd.Series, kind: str, positive: object | None, classes: Sequence[object] | None
 ) -> Target:
     """Read the target of a task.
 
     Args:
         column: `(N,)` target column.
-        kind: Kind of the task.
+        kind: Name of the task.
         positive: Of `binary`: the value that counts as 1; None accepts 0/1 and booleans.
-        classes: Of `multiclass`: the classes in the order of the labels; None takes all values in
-            sorted order.
+        classes: Of `multiclass` and `ordinal`: the classes in the order of the labels; None takes
+            all values of `multiclass` in sorted order.
 
     Raises:
         DataError: If a target is missing or cannot be used, or an argument is of another task.
     """
     stray = "positive" if kind != "binary" and positive is not None else None
-    stray = "classes" if kind != "multiclass" and classes is not None else stray
+    several = kind in ("multiclass", "ordinal")
+    stray = "classes" if not several and classes is not None else stray
     if stray:
         raise DataError.of(
             stray,
@@ -62,9 +63,16 @@ def read_target(
         labels, wanted = binary_target(column, positive)
         return Target(labels, Task(), wanted, labels)
     check_complete(column)
-    if kind == "multiclass":
+    if several:
+        if kind == "ordinal" and classes is None:
+            raise DataError.of(
+                "classes",
+                found="nothing, for task='ordinal'",
+                expected="the classes from low to high",
+                mend="pass classes=[low, middle, high], or task='multiclass' if they have no order",
+            )
         labels, names = _classes(column, classes)
-        return Target(labels, Task("multiclass", names), None, labels)
+        return Target(labels, Task("multiclass", names, ordered=kind == "ordinal"), None, labels)
     amounts = numbers(column.to_frame(), [str(column.name)])[:, 0]
     if amounts.min() == amounts.max():
         raise DataError.of(

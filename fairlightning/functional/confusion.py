@@ -165,6 +165,17 @@ class ConfusionTable(NamedTuple):
         """
         return self._map(_one_vs_rest)
 
+    def reached(self) -> ConfusionTable:
+        """Split ordered classes at each but the first: `(..., C − 1, M, 2, 2)`.
+
+        Label and decision are 1 from that class on.
+
+        >>> table = ConfusionTable.of_counts(torch.tensor([[[3, 1, 0], [0, 2, 0], [0, 0, 4]]]))
+        >>> table.reached().counts[:, 0].tolist()  # each [[TN, FP], [FN, TP]]
+        [[[3, 1], [0, 6]], [[6, 0], [0, 4]]]
+        """
+        return self._map(_reached)
+
     def agreement(self) -> ConfusionTable:
         """Judge rows as wrong or right: `(..., M, 2, 2)`, all of label 1 and selected where right.
 
@@ -217,6 +228,15 @@ def _one_vs_rest(table: Tensor) -> Tensor:
     hit = table.diagonal(dim1=-2, dim2=-1)
     missed, alarm = table.sum(-1) - hit, table.sum(-2) - hit
     rest = table.sum((-2, -1)).unsqueeze(-1) - hit - missed - alarm
+    return _two_by_two(rest, alarm, missed, hit).movedim(-3, -4)
+
+
+def _reached(table: Tensor) -> Tensor:
+    # Sums of all labels and decisions from (i, j) on.
+    above = table.flip((-2, -1)).cumsum(-2).cumsum(-1).flip((-2, -1))
+    hit = above.diagonal(dim1=-2, dim2=-1)[..., 1:]
+    missed, alarm = above[..., 1:, 0] - hit, above[..., 0, 1:] - hit
+    rest = above[..., :1, 0] - hit - missed - alarm
     return _two_by_two(rest, alarm, missed, hit).movedim(-3, -4)
 
 

@@ -16,6 +16,9 @@ from fairlightning.functional.rows import check_column, check_labels, positive_s
 TaskKind = Literal["binary", "multiclass", "regression"]
 TASKS: tuple[TaskKind, ...] = ("binary", "multiclass", "regression")
 
+TASK_NAMES = (*TASKS, "ordinal")
+"""What a task can be called: `ordinal` is `multiclass` whose classes have an order."""
+
 DIFFERENCES: dict[str, str] = {
     "demographic_parity": "mean_prediction_difference",
     "balanced_residuals": "mean_residual_difference",
@@ -35,9 +38,12 @@ class Task:
         center: Mean of the target of `regression`.
         scale: Its standard deviation, above 0. Objectives see predictions and targets minus
             `center` and divided by `scale`, so that λ means the same whatever the unit.
+        ordered: Whether the classes of `multiclass` are steps from low to high. Groups are then
+            compared by the shares of rows that reach each step, not by those of each class.
 
     Raises:
-        ArgumentError: On an unknown kind, fewer than two or repeated classes, or another scale.
+        ArgumentError: On an unknown kind, fewer than two or repeated classes, another scale, or an
+            order of anything but classes.
 
     >>> Task("multiclass", ("low", "middle", "high")).outputs
     3
@@ -47,6 +53,7 @@ class Task:
     classes: tuple[str, ...] = ()
     center: float = 0.0
     scale: float = 1.0
+    ordered: bool = False
 
     def __post_init__(self) -> None:
         check_choice("task", self.kind, TASKS)
@@ -58,6 +65,13 @@ class Task:
                 expected="two or more different names, for multiclass alone",
                 mend='pass Task("multiclass", ("low", "middle", "high"))',
             )
+        if self.ordered and self.kind != "multiclass":
+            raise ArgumentError.of(
+                "ordered",
+                found=f"True for {self.kind}",
+                expected="an order of classes alone",
+                mend="pass Task.of('ordinal'), or leave it out",
+            )
         if not self.scale > 0:
             raise ArgumentError.of(
                 "scale", found=self.scale, expected="above 0", mend="pass the target's deviation"
@@ -65,8 +79,15 @@ class Task:
 
     @classmethod
     def of(cls, task: Task | str) -> Task:
-        """Accept a `Task` or the name of its kind."""
+        """Accept a `Task` or its name, one of `TASK_NAMES`."""
+        if task == "ordinal":
+            return cls("multiclass", ordered=True)
         return task if isinstance(task, Task) else cls(task)  # type: ignore[arg-type]
+
+    @property
+    def name(self) -> str:
+        """What it is called: one of `TASK_NAMES`."""
+        return "ordinal" if self.ordered else self.kind
 
     def standardised(self, values: Tensor) -> Tensor:
         """Predictions or targets as objectives see them; those of classes as they are."""
@@ -171,6 +192,26 @@ def predicted_scores(outputs: Tensor, task: TaskKind) -> Tensor:
 def one_vs_rest(target: Tensor, num_classes: int) -> Tensor:
     """Labels 0 and 1 of each class against the rest, `(C, N)`, of labels `(N,)`."""
     return (target == torch.arange(num_classes, device=target.device).unsqueeze(1)).long()
+
+
+def step_scores(scores: Tensor) -> Tensor:
+    """Probability to reach each class but the first, of ordered classes.
+
+    Args:
+        scores: `(..., C, N)` probabilities of the classes, from low to high.
+
+    Returns:
+        `(..., C − 1, N)`.
+
+    >>> step_scores(torch.tensor([[0.5], [0.25], [0.25]])).T
+    tensor([[0.5000, 0.2500]])
+    """
+    return scores.flip(-2).cumsum(-2).flip(-2)[..., 1:, :]
+
+
+def step_labels(target: Tensor, num_classes: int) -> Tensor:
+    """Whether labels `(N,)` reach each class but the first: 0 and 1, `(C − 1, N)`."""
+    return (target >= torch.arange(1, num_classes, device=target.device).unsqueeze(1)).long()
 
 
 def row_losses(

@@ -4,7 +4,7 @@ from fairlightning.functional.confusion import ConfusionTable
 from fairlightning.functional.ranking import auroc
 from fairlightning.functional.rows import positive_scores
 from fairlightning.functional.score_histogram import ScoreTable
-from fairlightning.functional.tasks import TASKS, Task, task_of
+from fairlightning.functional.tasks import TASK_NAMES, Task, task_of
 from fairlightning.metrics.confusion import GroupConfusion
 from fairlightning.metrics.fairness import FairnessMetrics, fairness_records
 from fairlightning.metrics.individual import Consistency, CounterfactualFlips
@@ -46,7 +46,7 @@ __all__ = [
     "SMALL_SUPPORT",
     "STAGES",
     "SUPPORT",
-    "TASKS",
+    "TASK_NAMES",
     "Change",
     "ConfusionTable",
     "Consistency",

@@ -47,6 +47,7 @@ class MulticlassMetrics(StageMetrics):
         stage: `"train"`, `"val"` or `"test"`.
         num_classes: Number of classes, more than two.
         classes: Their names; their numbers if there are none.
+        ordered: Whether they are steps from low to high; see `multiclass_records`.
 
     Raises:
         ArgumentError: If the groups, the stage or the number of classes cannot be used.
@@ -58,8 +59,10 @@ class MulticlassMetrics(StageMetrics):
         stage: str,
         num_classes: int,
         classes: Sequence[str] = (),
+        ordered: bool = False,
     ) -> None:
         self._classes = tuple(classes)
+        self._ordered = ordered
         spec = GroupSpec.of(groups)
         confusion = GroupConfusion(spec, num_classes=num_classes)
         super().__init__(spec, stage, confusion=confusion)
@@ -70,7 +73,12 @@ class MulticlassMetrics(StageMetrics):
 
     def _records(self, tables: ConfusionTable, intervals: Intervals | None) -> list[Record]:
         return multiclass_records(
-            self.stage, self.groups, tables, classes=self._classes, intervals=intervals
+            self.stage,
+            self.groups,
+            tables,
+            classes=self._classes,
+            ordered=self._ordered,
+            intervals=intervals,
         )
 
 
@@ -80,6 +88,7 @@ def multiclass_records(
     table: ConfusionTable,
     *,
     classes: Sequence[str] = (),
+    ordered: bool = False,
     intervals: Intervals | None = None,
 ) -> list[Record]:
     """Turn counts into records, in the order of `fairness_records`.
@@ -89,6 +98,8 @@ def multiclass_records(
         groups: The attributes whose cells were counted.
         table: `(num_cells, C, C)` counts of all rows.
         classes: Names of the classes; their numbers if there are none.
+        ordered: Whether they are steps from low to high: the differences are then those of the
+            rates to reach a class, at the worst class, and not those of the class itself.
         intervals: Give rates and differences their intervals. Balanced accuracy has none.
 
     Returns:
@@ -100,7 +111,7 @@ def multiclass_records(
     how = None if undecided else intervals
     records = list(_members(Key(stage, "", None, None), [None], table.pooled(), classes, how))
     for partition in groups.partitions:
-        records += _of_partition(stage, groups, partition, table, classes, how)
+        records += _of_partition(stage, groups, partition, table, classes, ordered, how)
     if undecided:
         warnings.warn(
             f"{stage}: {undecided:,} rows have a NaN among their logits, so that no rate can be "
@@ -118,12 +129,14 @@ def _of_partition(
     partition: Sequence[str],
     table: ConfusionTable,
     classes: Sequence[str],
+    ordered: bool,
     how: Intervals | None,
 ) -> Iterator[Record]:
     attribute = " & ".join(partition)
     of_groups = table.partition(groups, partition)
-    limits = {} if how is None else _gap_intervals(of_groups, how.level)
-    for metric, gap in _gaps(of_groups).items():
+    compared = of_groups.reached() if ordered else of_groups.one_vs_rest()
+    limits = {} if how is None else _gap_intervals(of_groups, compared, how.level)
+    for metric, gap in _gaps(of_groups, compared).items():
         yield from figure_records(Key(stage, metric, attribute, None), [None], Rates(*gap), limits)
     rows = table.counts.sum() - of_groups.counts.sum()
     yield unknown_record(stage, attribute, int(rows))
@@ -131,11 +144,10 @@ def _of_partition(
     yield from _members(key, groups.group_names(partition), of_groups, classes, how)
 
 
-def _gaps(table: ConfusionTable) -> dict[str, Estimate]:
-    classes = table.one_vs_rest()
+def _gaps(table: ConfusionTable, compared: ConfusionTable) -> dict[str, Estimate]:
     found = {}
     for criterion in CLASS_CRITERIA:
-        value, support = criterion_difference(classes, criterion)
+        value, support = criterion_difference(compared, criterion)
         # A class without rows says nothing of the others.
         worst = torch.where(support > 0, value, 0.0).amax(-1)
         least = torch.where(support > 0, support, torch.iinfo(torch.long).max).amin(-1)
@@ -147,11 +159,12 @@ def _gaps(table: ConfusionTable) -> dict[str, Estimate]:
     return found
 
 
-def _gap_intervals(table: ConfusionTable, level: float) -> dict[str, Interval]:
-    classes = table.one_vs_rest()
+def _gap_intervals(
+    table: ConfusionTable, compared: ConfusionTable, level: float
+) -> dict[str, Interval]:
     found = {}
     for criterion in CLASS_CRITERIA:
-        rates = [proportion_trials(classes, name) for name in CRITERIA[criterion].rates]
+        rates = [proportion_trials(compared, name) for name in CRITERIA[criterion].rates]
         # Every rate of every class is one condition; of those that nobody meets nothing is asked.
         trials = Trials(*(torch.cat(part, dim=-2) for part in zip(*rates, strict=True)))
         asked = (trials.trials > 0).sum(-1) > 1

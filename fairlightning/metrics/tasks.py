@@ -38,7 +38,7 @@ def stage_metrics(
             else "name the task that fits, or task='auto'",
         )
     if task.kind == "multiclass":
-        return MulticlassMetrics(groups, stage, num_outputs, task.classes)
+        return MulticlassMetrics(groups, stage, num_outputs, task.classes, task.ordered)
     if task.kind == "regression":
         return RegressionMetrics(groups, stage)
     return FairnessMetrics(groups, stage, threshold)

@@ -45,8 +45,10 @@ class Ensemble(nn.Module):
         check_sizes(members=members)
         made = [network(**columns) for _ in range(members)]
         self.networks = nn.ModuleList(made)
-        widths = [member.sizes["representation"] for member in made]  # type: ignore[index]
-        self.sizes = {"logits": 1, "representation": sum(widths)}
+        sizes: list[dict[str, int]] = [member.sizes for member in made]  # type: ignore[misc]
+        summed = [name for name in ("representation", "trees") if name in sizes[0]]
+        self.sizes: dict[str, int] = {name: sum(each[name] for each in sizes) for name in summed}
+        self.sizes["logits"] = 1
 
     def forward(self, inputs: Any) -> EnsembleOutputs:
         """Compute logits `(N, 1)`, representations side by side, and members' logits `(N, M)`."""

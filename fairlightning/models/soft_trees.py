@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fairlightning.exceptions import ArgumentError
+from fairlightning.functional.routes import routes
 from fairlightning.models.base import Outputs, TabularEncoder, check_sizes
 from fairlightning.models.embeddings import Embedding
 
@@ -31,7 +32,7 @@ class SoftForest(nn.Module):
         outputs: Outputs of a row: 1, or the number of several classes.
 
     Attributes:
-        sizes: Number of features of `logits` and `representation`, T · 2^depth.
+        sizes: Number of features of `logits` and `representation`, T · 2^depth, and of `trees`.
 
     Raises:
         ArgumentError: If there is no column, or a number is out of range.
@@ -60,7 +61,7 @@ class SoftForest(nn.Module):
         self.output = nn.Linear(leaves, outputs)
         # At first a row reaches all leaves, whose values largely cancel: small ones learn slowly.
         nn.init.normal_(self.output.weight)
-        self.sizes = {"logits": outputs, "representation": leaves}
+        self.sizes = {"logits": outputs, "representation": leaves, "trees": trees}
 
     def forward(self, inputs: tuple[Tensor, Tensor]) -> Outputs:
         """Compute logits `(N, C)` and representation `(N, T · 2^depth)`."""
@@ -83,12 +84,4 @@ class SoftForest(nn.Module):
             Two tensors `(N, T, 2^depth − 1)`, nodes level by level: the probability with which a
             row reaches a node, and that with which it reaches the node's right child.
         """
-        mass = representation.unflatten(-1, (self.trees, 2**self.depth))
-        reach: list[Tensor] = []
-        right: list[Tensor] = []
-        for _ in range(self.depth):
-            pair = mass.unflatten(-1, (-1, 2))
-            mass = pair.sum(-1)
-            reach.insert(0, mass)
-            right.insert(0, pair[..., 1])
-        return torch.cat(reach, -1), torch.cat(right, -1)
+        return routes(representation.unflatten(-1, (self.trees, 2**self.depth)))

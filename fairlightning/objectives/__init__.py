@@ -39,6 +39,7 @@ from fairlightning.objectives.scalarisation import (
 )
 from fairlightning.objectives.sensitive_gradient import SensitiveGradientPenalty
 from fairlightning.objectives.similarity import SimilarityPenalty
+from fairlightning.objectives.split_parity import SplitParityPenalty
 from fairlightning.objectives.strengths import Strength, Strengths
 from fairlightning.objectives.task_projection import TaskProjection
 
@@ -73,6 +74,7 @@ __all__ = [
     "SensitiveGradientPenalty",
     "SimilarityPenalty",
     "SmoothChebyshev",
+    "SplitParityPenalty",
     "Step",
     "Strength",
     "Strengths",

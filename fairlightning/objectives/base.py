@@ -35,6 +35,7 @@ class Step(NamedTuple):
         continuous: `(N, B)` values of the continuous sensitive attributes, NaN for unknown, of a
             standard deviation of about 1.
         task: What logits and target are.
+        ordered: Whether classes are steps from low to high.
         inputs: What the network read, in whatever form; `(numeric, categorical)` for our tables.
         predict: The network itself, for a second look at other inputs of that form: gives logits,
             or a tuple that begins with them, of the shapes that they have here.
@@ -49,6 +50,7 @@ class Step(NamedTuple):
     checked: bool = False
     continuous: Tensor | None = None
     task: TaskKind = "binary"
+    ordered: bool = False
     inputs: Any = None
     predict: Callable[[Any], Any] | None = None
 
@@ -67,8 +69,8 @@ def checked_step(step: Step, groups: GroupSpec, task: Task = BINARY) -> Step:
         logits = logits.unsqueeze(-1) if logits.ndim == 1 else logits
         rows = logits.shape[-2]
         check_outputs(logits, task)
-    if step.task != task.kind:
-        step = step._replace(task=task.kind)
+    if step.task != task.kind or step.ordered != task.ordered:
+        step = step._replace(task=task.kind, ordered=task.ordered)
     if step.checked:
         return step if logits is step.logits else step._replace(logits=logits)
     if target is not None and rows is not None:

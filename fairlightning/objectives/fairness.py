@@ -256,6 +256,7 @@ class Fairness(nn.Module):
             sensitive=step.sensitive,
             row_weight=step.row_weight,
             task=step.task,
+            ordered=step.ordered,
         )
         if self.training:
             kept = {name: sums[name] for name in self.adaptive}

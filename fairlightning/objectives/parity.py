@@ -24,7 +24,14 @@ from fairlightning.functional.rates import (
     row_moments,
     slot_sums,
 )
-from fairlightning.functional.tasks import TASKS, TaskKind, class_scores, one_vs_rest
+from fairlightning.functional.tasks import (
+    TASKS,
+    TaskKind,
+    class_scores,
+    one_vs_rest,
+    step_labels,
+    step_scores,
+)
 from fairlightning.groups import GroupSpec
 from fairlightning.objectives.base import Objective, Step, Term
 
@@ -54,7 +61,10 @@ class ParityPenalty(Objective):
     probability of the right label.
 
     Of several classes each is set against the rest, with the probabilities of the softmax: `max`
-    and `ratio` take the worst class, other gaps average over classes.
+    and `ratio` take the worst class, other gaps average over classes. Where the classes are ordered
+    (`Task.ordered`), the shares of rows that reach each class but the first take their place: with
+    `max` demographic parity is the Kolmogorov-Smirnov distance of the groups' mean distributions
+    over classes, with `mean` of two groups their Wasserstein-1 distance in shares of its range.
 
     Of a regression demographic parity compares mean predictions (equal means), `balanced_residuals`
     mean residuals (both Calders et al. 2013, doi:10.1109/ICDM.2013.114), and accuracy parity mean
@@ -148,18 +158,21 @@ class ParityPenalty(Objective):
         moments = self._moments(step)
         classes = 1
         if step.task == "multiclass" and self.criterion != "accuracy_parity":
-            classes = step.logits.shape[-1]
-            moments, slot = self._by_class(step.target, classes, moments, slot)
+            labels = _class_labels(step)
+            classes = len(labels)
+            moments, slot = self._by_class(labels, moments, slot)
         return tuple(self._sum(moment, slot, classes) for moment in moments)
 
     def _moments(self, step: Step) -> tuple[Tensor, ...]:
         """What is summed: `(..., N)`, or `(..., C, N)` of each class, and masses `(N,)`."""
         assert step.logits is not None and step.target is not None
         scores = class_scores(step.logits, step.task)
+        if step.ordered and self.criterion != "accuracy_parity":
+            scores = step_scores(scores)
         if self.criterion == "predictive_parity":
             target = step.target
             if step.task == "multiclass":
-                target = one_vs_rest(target, step.logits.shape[-1])
+                target = _class_labels(step)
             weight = torch.ones_like(step.target) if step.row_weight is None else step.row_weight
             mass = scores * weight
             return mass * target, mass, (weight > 0).to(mass.dtype)
@@ -170,16 +183,20 @@ class ParityPenalty(Objective):
         return row_moments(scores, step.row_weight, square=self.debiased)
 
     def _by_class(
-        self, target: Tensor, classes: int, moments: tuple[Tensor, ...], slot: Tensor
+        self, target: Tensor, moments: tuple[Tensor, ...], slot: Tensor
     ) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Lay out classes behind one another: `(..., C·N)`, and where they count, `(C·N, P)`."""
+        """Lay out classes behind one another: `(..., C·N)`, and where they count, `(C·N, P)`.
+
+        `target` are the labels `(C, N)` of what is compared.
+        """
+        classes, rows = target.shape
         partitions, labels, width = self._block
         # The slots of a partition make room for those of every class.
         first = torch.arange(partitions, device=slot.device) * labels * width * (classes - 1)
         number = torch.arange(classes, device=slot.device).view(-1, 1, 1) * labels * width
         if labels > 1:
-            slot = slot + (one_vs_rest(target, classes) * width).unsqueeze(-1)
-        shape = (classes, len(target))
+            slot = slot + (target * width).unsqueeze(-1)
+        shape = (classes, rows)
         spread = tuple(m.expand(*m.shape[:-2], *shape).flatten(-2) for m in moments)
         return spread, (slot + first + number).flatten(0, 1)
 
@@ -237,6 +254,13 @@ class ParityPenalty(Objective):
         # One row has a rate but no variance, so its part of the bias could not be taken away.
         rates = Rates(mean_scores(total, mass), torch.where(mass > 1, mass, 0.0))
         return parity_gap(rates, "squared", variance=rate_variance(rates, square))
+
+
+def _class_labels(step: Step) -> Tensor:
+    """Labels 0 and 1 of what is compared: each class, or of ordered classes each step."""
+    assert step.logits is not None and step.target is not None
+    labels = step_labels if step.ordered else one_vs_rest
+    return labels(step.target, step.logits.shape[-1])
 
 
 def _right(scores: Tensor, target: Tensor, task: TaskKind) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from fairlightning.exceptions import ArgumentError, DataError, check_choice
 from fairlightning.functional.regression import regression_moments
 from fairlightning.functional.rows import check_threshold
-from fairlightning.functional.tasks import TASKS, TaskKind
+from fairlightning.functional.tasks import TASK_NAMES, TaskKind
 from fairlightning.groups import GroupSpec, as_labels
 from fairlightning.metrics import (
     INTERVALS,
@@ -69,7 +69,8 @@ def evaluate(
         threshold: Score, strictly between 0 and 1, from which a row is selected.
         intervals: Confidence of the interval of each figure, which takes some 20 ms for each
             group; None for figures alone.
-        task: What was predicted; by default the columns tell: see `task_of_columns`.
+        task: What was predicted, one of `TASK_NAMES`; by default the columns tell, see
+            `task_of_columns`. They do not tell `ordinal`, whose columns go from low to high.
 
     Returns:
         The records of every stage, as `fairness_records` orders them.
@@ -86,15 +87,15 @@ def evaluate(
     _check_rows(frame)
     check_threshold(threshold)
     spec = _group_spec(frame, groups)
-    kind = task_of_columns(frame, score) if task is None else check_choice("task", task, TASKS)
+    kind = task_of_columns(frame, score) if task is None else check_choice("task", task, TASK_NAMES)
     masses = None
     if weight is not None:
         masses = _numbers(frame, "weight", weight, lambda x: (x >= 0) & (x < np.inf), "0 or more")
     sensitive = spec.encode(frame)
     if kind == "binary":
         count = _binary(frame, score, target, threshold)
-    elif kind == "multiclass":
-        count = _multiclass(frame, score, target)
+    elif kind in ("multiclass", "ordinal"):
+        count = _multiclass(frame, score, target, ordered=kind == "ordinal")
     else:
         count = _regression(frame, score, target)
     records = []
@@ -151,7 +152,7 @@ def _binary(frame: pd.DataFrame, score: str, target: str, threshold: float) -> C
     return count
 
 
-def _multiclass(frame: pd.DataFrame, score: str, target: str) -> Count:
+def _multiclass(frame: pd.DataFrame, score: str, target: str, ordered: bool) -> Count:
     columns = class_columns(frame, score)
     if len(columns) < 3:
         raise ArgumentError.of(
@@ -187,7 +188,9 @@ def _multiclass(frame: pd.DataFrame, score: str, target: str) -> Count:
     ) -> list[Record]:
         of = (decided[rows], labels[rows], sensitive, spec)
         table = ConfusionTable.of_rows(*of, weight=weight, num_classes=len(columns))
-        return multiclass_records(stage, spec, table, classes=list(columns), intervals=intervals)
+        return multiclass_records(
+            stage, spec, table, classes=list(columns), ordered=ordered, intervals=intervals
+        )
 
     return count
 

@@ -127,6 +127,10 @@ def test_every_method_trains_every_model(base, model, method):
         with pytest.raises(ArgumentError, match="pass model=linear"):
             build_module(pair, data)
         return
+    if method == "split_parity" and not model.startswith("soft_"):
+        with pytest.raises(ArgumentError, match="pass model=soft_tree"):
+            build_module(pair, data)
+        return
     if model == "boosted_trees" and method in BEYOND_TREES:
         with pytest.raises(ArgumentError, match="boosted trees"):
             check_objectives(build_module(pair, data).fairness)

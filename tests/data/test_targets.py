@@ -8,6 +8,7 @@ import torch
 from fairlightning.data import BatchLoader
 from fairlightning.data.bins import quantile_bins
 from fairlightning.exceptions import ArgumentError, DataError
+from fairlightning.functional.tasks import Task
 
 
 def test_classes_keep_their_order_and_share_of_every_split(module, table):
@@ -34,6 +35,19 @@ def test_classes_keep_their_order_and_share_of_every_split(module, table):
     )
     numbers.setup()
     assert numbers.task.classes == ("1", "2", "9", "10")
+
+
+def test_ordinal_classes_go_from_low_to_high(module):
+    steps = ["clerk", "cook", "nurse"]
+    data = module(target="job", positive=None, task="ordinal", classes=steps)
+    data.setup()
+    assert data.task == Task("multiclass", tuple(steps), ordered=True) and data.task.outputs == 3
+    assert data.describe()["task"] == data.task.name == "ordinal"
+    unordered = module(target="job", positive=None, task="ordinal")
+    with pytest.raises(DataError, match=r"classes: found nothing.*from low to high"):
+        unordered.setup()
+    with pytest.raises(ArgumentError, match="an order of classes alone"):
+        Task("binary", ordered=True)
 
 
 def test_amounts_are_learned_about_from_the_training_rows(module, table):

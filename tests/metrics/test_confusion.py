@@ -14,6 +14,8 @@ from fairlightning.functional.criteria import CRITERIA, criterion_difference
 from fairlightning.functional.proportions import RATES, proportion_rates, proportion_trials
 from fairlightning.groups import GroupSpec
 from fairlightning.metrics import GroupConfusion
+from fairlightning.metrics.multiclass import MulticlassMetrics
+from fairlightning.metrics.stage import INTERVALS
 
 GROUPS = GroupSpec({"sex": ["Female", "Male"], "race": ["a", "b", "c"]})
 RACE = GroupSpec({"race": ["a", "b", "c"]})
@@ -281,6 +283,27 @@ def classes(rows=300, seed=0, num=4):
     rng = torch.Generator().manual_seed(seed)
     target = torch.randint(0, num, (rows,), generator=rng)
     return torch.randn(rows, num, generator=rng), target, sensitive
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+def test_differences_of_ordered_classes_are_those_of_the_steps(ordered):
+    logits, target, sensitive = classes()
+    metrics = MulticlassMetrics(GROUPS, "val", 4, ordered=ordered)
+    metrics.update(logits, target, sensitive)
+    found = {r.key[1:]: r for r in metrics.records(intervals=INTERVALS)}
+    decision, expected = logits.argmax(1), {"demographic_parity": [], "equal_opportunity": []}
+    for k in range(ordered, 4):
+        label, chosen = (target >= k, decision >= k) if ordered else (target == k, decision == k)
+        for criterion, rows in (
+            ("demographic_parity", torch.ones_like(label)),
+            ("equal_opportunity", label),
+        ):
+            rates = [chosen[rows & (sensitive[:, 0] == g)].double().mean() for g in range(2)]
+            expected[criterion].append((rates[0] - rates[1]).abs().item())
+    for criterion, gaps in expected.items():
+        record = found[f"{criterion}_difference", "sex", None]
+        assert record.value == pytest.approx(max(gaps))
+        assert record.low <= record.value <= record.high
 
 
 def test_many_classes_count_in_one_table():

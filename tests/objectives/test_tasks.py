@@ -101,6 +101,60 @@ def test_parity_by_definition_in_pieces_and_for_several_models(task, criterion):
     )
 
 
+def ordinal_gap(criterion, step, axis, count):
+    """Largest gap of the probabilities to reach a class, by definition."""
+    group, p, gaps = step.sensitive[:, axis], step.logits.softmax(-1), []
+    for k in (1, 2):
+        reached, label = p[:, k:].sum(-1), step.target >= k
+        conditions = {
+            "demographic_parity": [None],
+            "equal_opportunity": [label],
+            "equalized_odds": [label, ~label],
+        }
+        if criterion == "predictive_parity":
+            precision = [
+                (reached * label)[group == g].sum() / reached[group == g].sum()
+                for g in range(count)
+            ]
+            gaps.append(max(precision) - min(precision))
+        else:
+            gaps += [gap_of(reached, group, count, rows) for rows in conditions[criterion]]
+    return max(gaps)
+
+
+@pytest.mark.parametrize(
+    "criterion", ["demographic_parity", "equal_opportunity", "equalized_odds", "predictive_parity"]
+)
+def test_ordered_classes_are_compared_by_who_reaches_them(criterion):
+    batch = rows("multiclass", models=(2,))
+    fairness = Fairness(GROUPS, task=Task("multiclass", ("low", "middle", "high"), ordered=True))
+    fairness.add("parity", ParityPenalty(GROUPS, criterion=criterion))
+    for k in range(2):
+        one = batch._replace(logits=batch.logits[k])
+        both = [ordinal_gap(criterion, one, axis, size) for axis, size in ((0, 2), (1, 3))]
+        fairness(torch.tensor(0.0, dtype=torch.float64), one)
+        assert torch.allclose(fairness.last.losses.parts["parity"], sum(both) / 2)
+    alone = ParityPenalty(GROUPS, criterion=criterion)(batch._replace(ordered=True)).value
+    assert torch.allclose(alone[1], fairness.last.losses.parts["parity"])
+    crossed = ParityPenalty(GROUPS, criterion=criterion, gap="squared", intersections=True)
+    logits = one.logits.clone().requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda x: crossed(one._replace(logits=x, ordered=True)).value, (logits,), atol=1e-6
+    )
+
+
+def test_a_shift_to_the_next_class_is_no_ordinal_gap_where_classes_swap_far():
+    # F: half low, half high; M: all middle. No class is alike, but the shares that reach one differ
+    # by half at most, where classes without an order differ by a whole.
+    sure = 50 * torch.eye(3, dtype=torch.float64)
+    logits = sure[torch.tensor([0, 2, 1, 1])]
+    group, target = torch.tensor([[0], [0], [1], [1]]), torch.zeros(4, dtype=torch.long)
+    step = Step(logits, target, group, task="multiclass")
+    penalty = ParityPenalty(GroupSpec({"sex": ["F", "M"]}))
+    assert penalty(step).value.item() == pytest.approx(1.0)
+    assert penalty(step._replace(ordered=True)).value.item() == pytest.approx(0.5)
+
+
 def test_two_classes_are_the_binary_target():
     batch = rows("binary", classes=2)
     both = torch.cat([torch.zeros_like(batch.logits), batch.logits], -1)

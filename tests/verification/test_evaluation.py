@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from fairlightning.exceptions import ArgumentError, DataError
+from fairlightning.functional.tasks import Task
 from fairlightning.groups import GroupSpec
 from fairlightning.metrics import FairnessMetrics, positive_scores
+from fairlightning.metrics.tasks import stage_metrics
 from fairlightning.verification import evaluate, read_predictions
 
 GROUPS = GroupSpec({"sex": ["Female", "Male"], "race": ["a", "b", "c"]})
@@ -146,3 +148,26 @@ def test_tables_that_mean_nothing_are_refused():
     with pytest.raises(DataError, match="2 members"):
         evaluate(twice, "sex")
     assert evaluate(twice[twice["member"] == 1], "sex") == evaluate(frame, "sex")
+
+
+def test_ordered_classes_are_told_to_be():
+    draw = torch.Generator().manual_seed(0)
+    logits = torch.randn(60, 3, generator=draw)
+    scores = logits.double().softmax(1).numpy()
+    codes = torch.randint(0, 2, (60,), generator=draw)
+    target = torch.randint(0, 3, (60,), generator=draw)
+    names = ["low", "mid", "top"]
+    frame = pd.DataFrame({f"score_{name}": scores[:, k] for k, name in enumerate(names)})
+    frame = frame.assign(target=[names[t] for t in target], sex=[["f", "m"][c] for c in codes])
+    metric = "demographic_parity_difference"
+    for task in ("multiclass", "ordinal"):
+        counted = stage_metrics(
+            Task("multiclass", tuple(names), ordered=task == "ordinal"),
+            GroupSpec({"sex": ["f", "m"]}),
+            "test",
+            num_outputs=3,
+        )
+        counted.update(logits, target, codes[:, None])
+        expected = [r.value for r in counted.records() if r.metric == metric]
+        found = evaluate(frame, {"sex": ["f", "m"]}, task=task, intervals=None)
+        assert [r.value for r in found if r.metric == metric] == expected
