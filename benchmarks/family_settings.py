@@ -1,0 +1,89 @@
+"""What `families.py` trains: data sets, models, how long, and which method at which strengths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import compas_rows
+from hydra import compose, initialize_config_dir
+
+from fairlightning.advisor import Option, Situation, family_of, recommend
+from fairlightning.cli.build import conf_dir
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A data set, the definition of fairness on it, and the models that take its inputs.
+
+    A model is trained with what the advisor names first, or with another of its options that
+    stands after a stroke.
+    """
+
+    data: Callable[[], Sequence[str]]
+    attribute: str
+    definition: str
+    models: tuple[str, ...]
+
+
+TABLES = (
+    "linear",
+    "mlp",
+    "tabular_resnet",
+    "ft_transformer",
+    "soft_tree",
+    "soft_forest",
+    "boosted_trees",
+    "tabm",
+    "ensemble",
+    "tabm/parity",
+    "ensemble/parity",
+)
+SEES_GROUP = "dataset.include_sensitive=true"
+SETTINGS = {
+    "adult": Setting(lambda: ("dataset=adult",), "sex", "demographic_parity", TABLES),
+    "compas": Setting(compas_rows.overrides, "race", "demographic_parity", TABLES),
+    "compas_sees_group": Setting(
+        lambda: (*compas_rows.overrides(), SEES_GROUP), "race", "demographic_parity", TABLES
+    ),
+    "biased_digits": Setting(
+        lambda: ("dataset=biased_digits",), "colour", "equalized_odds", ("cnn",)
+    ),
+    "digit_rows": Setting(
+        lambda: ("dataset=digit_rows",), "direction", "equalized_odds", ("rnn", "transformer")
+    ),
+}
+
+SHORT = ("trainer.max_epochs=10", "optimizer.learning_rate=0.003")
+OVERRIDES: dict[str, tuple[str, ...]] = {
+    "linear": ("optimizer.learning_rate=0.01",),
+    "soft_tree": ("optimizer.learning_rate=0.01",),
+    "soft_forest": ("trainer.max_epochs=10", "optimizer.learning_rate=0.01"),
+    "tabular_resnet": SHORT,
+    "ft_transformer": SHORT,
+    "tabm": SHORT,
+    "ensemble": SHORT,
+}
+"""What a model is trained with beside the defaults, plain and fair."""
+
+GRIDS = {
+    "method.strength": (0.125, 0.25, 0.5, 1.0, 2.0, 4.0),
+    "epsilon_logit": (1.6, 0.8, 0.4, 0.2, 0.1, 0.0),
+}
+"""Values of what says how strongly a method works, the weakest first."""
+
+
+def recommended(model: str, definition: str) -> Option:
+    """What the advisor recommends for a model."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        target = compose("train", overrides=[f"model={model}"]).model._target_
+    return recommend(Situation(family_of(target), definition)).recommendation.option
+
+
+def arguments(option: Option) -> tuple[tuple[str, ...], str | None]:
+    """Arguments of an option, and the one that is swept, if any."""
+    swept = next((o.partition("=")[0] for o in option.overrides if o.startswith("epsilon")), None)
+    if swept is None and option.technique is not None:
+        swept = "method.strength"
+    fixed = tuple(o for o in option.overrides if o.partition("=")[0] != swept)
+    return fixed, swept
