@@ -21,6 +21,7 @@ class Setting:
     """
 
     data: Callable[[], Sequence[str]]
+    training: tuple[str, ...]
     attribute: str
     definition: str
     models: tuple[str, ...]
@@ -39,32 +40,43 @@ TABLES = (
     "tabm/parity",
     "ensemble/parity",
 )
-SEES_GROUP = "dataset.include_sensitive=true"
+SHORT = ("trainer.max_epochs=10", "optimizer.learning_rate=0.003")
+FEW_ROWS = ("trainer.max_epochs=15", "optimizer.learning_rate=0.003")
+STEADY = ("trainer.max_epochs=60", "+optimizer.optimizer.betas=[0.0,0.99]")
 SETTINGS = {
-    "adult": Setting(lambda: ("dataset=adult",), "sex", "demographic_parity", TABLES),
-    "compas": Setting(compas_rows.overrides, "race", "demographic_parity", TABLES),
+    "adult": Setting(lambda: ("dataset=adult",), SHORT, "sex", "demographic_parity", TABLES),
+    "compas": Setting(compas_rows.overrides, FEW_ROWS, "race", "demographic_parity", TABLES),
     "compas_sees_group": Setting(
-        lambda: (*compas_rows.overrides(), SEES_GROUP), "race", "demographic_parity", TABLES
+        lambda: (*compas_rows.overrides(), "dataset.include_sensitive=true"),
+        FEW_ROWS,
+        "race",
+        "demographic_parity",
+        TABLES,
     ),
     "biased_digits": Setting(
-        lambda: ("dataset=biased_digits",), "colour", "equalized_odds", ("cnn",)
+        lambda: ("dataset=biased_digits",), STEADY, "colour", "equalized_odds", ("cnn",)
     ),
     "digit_rows": Setting(
-        lambda: ("dataset=digit_rows",), "direction", "equalized_odds", ("rnn", "transformer")
+        lambda: ("dataset=digit_rows",),
+        STEADY,
+        "direction",
+        "equalized_odds",
+        ("rnn", "transformer"),
     ),
 }
 
-SHORT = ("trainer.max_epochs=10", "optimizer.learning_rate=0.003")
 OVERRIDES: dict[str, tuple[str, ...]] = {
-    "linear": ("optimizer.learning_rate=0.01",),
+    "linear": ("optimizer.learning_rate=0.03",),
     "soft_tree": ("optimizer.learning_rate=0.01",),
-    "soft_forest": ("trainer.max_epochs=10", "optimizer.learning_rate=0.01"),
-    "tabular_resnet": SHORT,
-    "ft_transformer": SHORT,
-    "tabm": SHORT,
-    "ensemble": SHORT,
+    "soft_forest": ("optimizer.learning_rate=0.01",),
+    "boosted_trees": (
+        "model.num_leaves=8",
+        "model.learning_rate=0.1",
+        "model.ramp=0.1",
+        "model.patience=50",
+    ),
 }
-"""What a model is trained with beside the defaults, plain and fair."""
+"""What a model is trained with beside that of the data set, plain and fair."""
 
 GRIDS = {
     "method.strength": (0.125, 0.25, 0.5, 1.0, 2.0, 4.0),
