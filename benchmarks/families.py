@@ -38,7 +38,7 @@ SUBSET = (
     ("adult", "linear"),
     ("adult", "mlp"),
     ("adult", "boosted_trees"),
-    ("compas", "mlp"),
+    ("compas_sees_group", "mlp"),
     ("biased_digits", "cnn"),
 )
 """Cells of the short run."""

@@ -88,6 +88,7 @@ def measure(dataset: str, model: str, seeds: Sequence[int]) -> dict[str, Any]:
     model, _, other = model.partition("/")
     option = OPTIONS[other] if other else recommended(model, setting.definition)
     fixed, swept = arguments(option)
+    fixed = (*fixed, *setting.fair)
     more = (f"model={model}", *setting.training, *OVERRIDES.get(model, ()))
     grid: Sequence[float | None] = GRIDS[swept] if swept else (None,)
     pairs: dict[str, list[Pair]] = {"val": [], "test": []}
