@@ -17,7 +17,8 @@ class Setting:
     """A data set, the definition of fairness on it, and the models that take its inputs.
 
     A model is trained with what the advisor names first, or with another of its options that
-    stands after a stroke; `fair` are arguments of that method alone.
+    stands after a stroke; `fair` are arguments of that method alone. Strengths rise until the gap
+    on validation is at most `aim` times the plain one's.
     """
 
     data: Callable[[], Sequence[str]]
@@ -26,6 +27,7 @@ class Setting:
     definition: str
     models: tuple[str, ...]
     fair: tuple[str, ...] = ()
+    aim: float = 0.4
 
 
 TABLES = (
@@ -50,6 +52,7 @@ STEADY = (
 )
 """Networks that learn few digits by heart have no gap in training, and nothing to mend."""
 
+# Of 360 rows of validation 18 of each class have the rarer ink: all strengths are tried there.
 STANDARDISED = ("method.objectives.adversarial.standardise=true",)
 SETTINGS = {
     "adult": Setting(lambda: ("dataset=adult",), SHORT, "sex", "demographic_parity", TABLES),
@@ -68,6 +71,7 @@ SETTINGS = {
         "equalized_odds",
         ("cnn",),
         STANDARDISED,
+        aim=0.0,
     ),
     "digit_rows": Setting(
         lambda: ("dataset=digit_rows",),
@@ -76,6 +80,7 @@ SETTINGS = {
         "equalized_odds",
         ("rnn", "transformer"),
         STANDARDISED,
+        aim=0.0,
     ),
 }
 

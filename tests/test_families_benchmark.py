@@ -25,13 +25,13 @@ def benchmark():
     sys.path.remove(folder)
 
 
-def test_the_first_strength_that_reaches_the_aim_is_chosen(benchmark):
+def test_the_strength_nearest_to_what_is_asked_for_is_chosen(benchmark):
     cells = benchmark["cells"]
     baseline = cells.Run(0.85, 0.20, None)
-    rising = [cells.Run(0.85, gap, None) for gap in (0.15, 0.08, 0.01)]
-    assert cells.choose(baseline, rising) == 1
-    short = [cells.Run(0.85, gap, None) for gap in (0.15, 0.09, 0.11)]
-    assert cells.choose(baseline, short) == 1
+    fallen = [cells.Run(0.85, 0.15, None), cells.Run(0.84, 0.08, None), cells.Run(0.45, 0.0, None)]
+    assert cells.choose(baseline, fallen) == 1  # the last one has collapsed
+    assert cells.strain(baseline, fallen[0]) == pytest.approx(1.5)
+    assert cells.strain(baseline, fallen[2]) == pytest.approx(20)
 
 
 @pytest.mark.parametrize(
