@@ -61,7 +61,17 @@ def run(setting: Setting, overrides: Sequence[str]) -> Run:
         predictions = pd.read_parquet(Path(folder) / "predictions.parquet")
     of = {(r.stage, r.metric, r.attribute): r.value for r in records if r.group is None}
     gap = of["val", f"{setting.definition}_difference", setting.attribute]
-    return Run(float(of["val", "accuracy", None] or 0), float(gap or 0), predictions)
+    accuracy = float(of["val", "accuracy", None] or 0)
+    if setting.balanced:
+        accuracy = balanced_accuracy(predictions, setting.attribute)
+    return Run(accuracy, float(gap or 0), predictions)
+
+
+def balanced_accuracy(predictions: pd.DataFrame, attribute: str) -> float:
+    """Accuracy on validation, the mean over groups and labels."""
+    rows = predictions[predictions["split"] == "val"]
+    right = (rows["score"] >= 0.5) == (rows["target"] == 1)
+    return float(right.groupby([rows[attribute], rows["target"]]).mean().mean())
 
 
 def strain(baseline: Run, fair: Run) -> float:

@@ -34,6 +34,18 @@ def test_the_strength_nearest_to_what_is_asked_for_is_chosen(benchmark):
     assert cells.strain(baseline, fallen[2]) == pytest.approx(20)
 
 
+def test_balanced_accuracy_counts_every_group_and_label_alike(benchmark):
+    frame = pd.DataFrame(
+        {
+            "split": ["val"] * 5 + ["test"],
+            "ink": ["red", "red", "red", "green", "green", "red"],
+            "target": [0, 0, 1, 0, 1, 0],
+            "score": [0.1, 0.2, 0.3, 0.4, 0.9, 0.9],
+        }
+    )
+    assert benchmark["cells"].balanced_accuracy(frame, "ink") == pytest.approx(0.75)
+
+
 @pytest.mark.parametrize(
     ("gap", "ratio", "drop", "verdict"),
     [
