@@ -163,7 +163,10 @@ def main() -> None:
     print(f"\n{TABLE.name}, as --full wrote it, means of its seeds on test:\n{HEAD}")
     for cell in table.values():
         print(line(cell))
-    print(json.dumps(figures(table) | ({} if options.full else figures(anew, "anew_"))))
+    total = sum(len(setting.models) for setting in SETTINGS.values())
+    print(f"{total - len(table)} of {total} cells have not been measured")
+    counts = {"unmeasured": total - len(table)}
+    print(json.dumps(counts | figures(table) | ({} if options.full else figures(anew, "anew_"))))
 
 
 if __name__ == "__main__":
