@@ -1,6 +1,6 @@
 """LightGBM on the parity objective, beside exponentiated gradient over LightGBM, on Adult.
 
-Demographic parity for sex. Window, splits and area are those of `front_quality.py`: models are
+Demographic parity for sex. Window, splits and area are those of `front_window.py`: models are
 chosen on validation, and the area is that on test. The rival is that of `front_rivals.py`, six
 bounds on the gap. Both run here, one after the other, with one thread each.
 
@@ -17,7 +17,8 @@ import time
 from statistics import mean
 
 import numpy as np
-from front_quality import Area, Costs, area, corner, costs, decisions, show, start, table
+from front_quality import show, start
+from front_window import Area, Costs, area, corner, costs, decisions, table
 
 from fairlightning.boosting import BoostedTrees
 from fairlightning.data import TabularDataModule

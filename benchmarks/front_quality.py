@@ -1,19 +1,20 @@
 """How good is a front on Adult? Area under accuracy against gap, chosen on validation, on test.
 
-The window: accuracy at most 5 points below that of the plain MLP (256-64, features one-hot and
-standardised, sensitive columns left out) and gap for sex at most its gap, both on test. The area
-is the hypervolume of the front's test figures against the window's corner, as a share of 5 points
-times the plain gap; it exceeds 1 where networks are more accurate than the plain MLP. Every seed
-has its own split (60/20/20), window and initial weights.
+The window (`front_window.py`): accuracy at most 5 points below that of a plain MLP and gap for sex
+at most its gap, both on test. The area is the hypervolume of the front's test figures against the
+window's corner, as a share of 5 points times the plain gap; it exceeds 1 where networks are more
+accurate than the plain MLP. Every seed has its own split, window and initial weights.
 
 Ours is one `FrontModule`: 16 networks with a parity penalty, and every model of any epoch that no
 other beats on validation (`ParetoCheckpoint`). Only these are looked at on test, once.
 
     python benchmarks/front_quality.py [--seeds 0 1 2] [--criteria demographic_parity ...]
-                                       [--ensemble 1] [--full [--rivals fairret ...]]
+                                       [--ensemble 1] [--full [--rivals fairret ...]] [--workers 2]
+                                       [--harder]
 
 The network is an MLP 64-64 with piecewise-linear numeric embeddings; `--ensemble M` makes each of
-the 16 a deep ensemble of M of them, at M times the cost.
+the 16 a deep ensemble of M of them, at M times the cost. `--harder` takes the window of a plain MLP
+on one-hot columns of 0 and 1.
 
 Rivals take longer, so their figures are kept in `benchmarks/front_quality_rivals.json`; `--full`
 measures them anew (`front_rivals.py`, which says what each is).
@@ -31,23 +32,20 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean, stdev
-from typing import NamedTuple
 
 import lightning as L
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional as F
+from front_window import Area, Costs, area, corner, costs, decisions, table
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from fairlightning.callbacks import LambdaRamp
 from fairlightning.cli.console import quiet
-from fairlightning.data import TabularDataModule, adult
+from fairlightning.data import TabularDataModule
 from fairlightning.front import FrontModule, FrontMonitor, ParetoCheckpoint
 from fairlightning.front.module import fused_adamw
-from fairlightning.functional.pareto import hypervolume, nondominated
 from fairlightning.models import MLP, Ensemble, prepare
 from fairlightning.objectives import ParityPenalty
 
@@ -58,79 +56,18 @@ STRENGTHS = {
 }
 FIGURES = {"demographic_parity": "area", "equal_opportunity": "area_equal_opportunity"}
 AIMS = {"demographic_parity": 1.13, "equal_opportunity": 1.08}
-NAMES = ("gap_penalty", "fairret", "sequential", "gradient_logistic", "gradient_boosted")
+NAMES = (
+    "gap_penalty",
+    "fairret",
+    "gradient_boosted",
+    "gradient_logistic",
+    "sequential",
+    "ensemble",
+    "gap_penalty_plain_mlp",
+)
 EPOCHS = 23  # 598 steps of 1,024 rows
 LEARNING_RATE = 4e-3
 DECAY = 1e-4
-POINTS = 0.05
-Costs = NDArray[np.float64]
-
-
-class Area(NamedTuple):
-    """Share of the window that a front covers on test, on validation, and its number of models.
-
-    `gap` is the width of the window, the plain MLP's gap on test.
-    """
-
-    test: float
-    validation: float
-    models: int
-    gap: float
-
-
-def table(seed: int) -> TabularDataModule:
-    data = adult(seed=seed, batch_size=1024, sensitive={"sex": ["Female", "Male"]})
-    data.setup()
-    return data
-
-
-def costs(
-    selected: NDArray[np.bool_], data: TabularDataModule, split: str, criterion: str
-) -> Costs:
-    """Error and gap for sex of decisions `(M, N)`, `(M, 2)`."""
-    batch = data.batch(split)
-    label, male = batch.target.numpy() == 1, batch.sensitive[:, 0].numpy() == 1
-    counts = label if criterion == "equal_opportunity" else np.ones_like(label)
-    gap = selected[:, counts & male].mean(1) - selected[:, counts & ~male].mean(1)
-    return np.stack([(selected != label).mean(1), np.abs(gap)], 1)
-
-
-@torch.no_grad()
-def decisions(network: nn.Module, data: TabularDataModule, split: str) -> NDArray[np.bool_]:
-    """Rows `(1, N)`, or `(K, N)` of stacked networks, with a score above one half."""
-    network.eval()
-    logits: Tensor = network(data.batch(split).inputs)[0]
-    found: NDArray[np.bool_] = (logits > 0).reshape(-1, len(data.batch(split).target)).numpy()
-    return found
-
-
-def corner(data: TabularDataModule, criterion: str, seed: int) -> Costs:
-    """The worst error and gap that count: those of the plain MLP on test, 5 points added."""
-    torch.manual_seed(seed)
-    network = MLP(data.num_numeric, data.cardinalities, hidden=(256, 64))
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=1e-4)
-    schedule = CosineAnnealingLR(optimizer, 600)
-    loader, steps = data.train_dataloader(), 0
-    while steps < 600:
-        for batch in loader:
-            logits = network(batch.inputs)[0].squeeze(-1)
-            optimizer.zero_grad()
-            F.binary_cross_entropy_with_logits(logits, batch.target.float()).backward()
-            optimizer.step()
-            schedule.step()
-            steps += 1
-            if steps == 600:
-                break
-    plain = costs(decisions(network, data, "test"), data, "test", criterion)[0]
-    return plain + np.array([POINTS, 0.0])
-
-
-def area(validation: Costs, test: Costs, worst: Costs) -> Area:
-    """Area of the models that no other beats on validation."""
-    kept = nondominated(validation)
-    whole = POINTS * worst[1]
-    shares = (hypervolume(part[kept], worst) / whole for part in (test, validation))
-    return Area(*shares, models=int(kept.sum()), gap=float(worst[1]))
 
 
 def network(data: TabularDataModule, seed: int, ensemble: int = 1) -> nn.Module:
@@ -193,14 +130,15 @@ def start() -> None:
     torch.set_num_threads(1)
 
 
-def ours(criterion: str, seed: int, ensemble: int) -> tuple[Area, float]:
+def ours(criterion: str, seed: int, ensemble: int, standardised: bool) -> tuple[Area, float]:
     """Area of our front, and the seconds that it took."""
     start()
     data = table(seed)
     begin = time.perf_counter()
     validation, test = front(data, criterion, seed, ensemble)
     seconds = time.perf_counter() - begin
-    return area(validation, test, corner(data, criterion, seed)), seconds
+    worst = corner(data, criterion, seed, standardised=standardised)
+    return area(validation, test, worst), seconds
 
 
 def show(name: str, areas: list[Area], note: str = "") -> float:
@@ -216,14 +154,13 @@ def show(name: str, areas: list[Area], note: str = "") -> float:
     return round(mean(values), 3)
 
 
-def trained(
-    criteria: list[str], seeds: list[int], ensemble: int
-) -> dict[str, list[tuple[Area, float]]]:
-    """Our front under every criterion with every seed, two at a time, one thread each."""
-    jobs = [(criterion, seed) for seed in seeds for criterion in criteria]
-    found: dict[str, list[tuple[Area, float]]] = {criterion: [] for criterion in criteria}
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        results = pool.map(ours, *zip(*jobs, strict=True), [ensemble] * len(jobs))
+def trained(options: argparse.Namespace) -> dict[str, list[tuple[Area, float]]]:
+    """Our front under every criterion with every seed, one thread each."""
+    jobs = [(criterion, seed) for seed in options.seeds for criterion in options.criteria]
+    found: dict[str, list[tuple[Area, float]]] = {criterion: [] for criterion in options.criteria}
+    train = partial(ours, ensemble=options.ensemble, standardised=not options.harder)
+    with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
+        results = pool.map(train, *zip(*jobs, strict=True))
         for (criterion, seed), (result, seconds) in zip(jobs, results, strict=True):
             found[criterion].append((result, seconds))
             print(
@@ -241,14 +178,16 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="measure the rivals anew, too")
     parser.add_argument("--rivals", nargs="+", choices=NAMES, default=NAMES, help="which of them")
     parser.add_argument("--ensemble", type=int, default=1, help="networks in each of the 16")
+    parser.add_argument("--harder", action="store_true", help="our front in the harder window")
+    parser.add_argument("--workers", type=int, default=2, help="processes")
     options = parser.parse_args()
     if options.full:
         from front_rivals import measure
 
-        measure(options.criteria, options.seeds, options.rivals, RIVALS)
-    rivals = json.loads(RIVALS.read_text()) if RIVALS.exists() else {}
+        measure(options.criteria, options.seeds, options.rivals, RIVALS, options.workers)
+    rivals = json.loads(RIVALS.read_text()) if RIVALS.exists() and not options.harder else {}
     figures = {}
-    found = trained(options.criteria, options.seeds, options.ensemble)
+    found = trained(options)
     for criterion in options.criteria:
         print(f"Adult, {criterion}, sex: area in the window, test, mean ± spread (each seed)")
         results = found[criterion]

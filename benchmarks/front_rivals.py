@@ -5,6 +5,8 @@
 - `gap_penalty` and `fairret`: the same network and steps, 16 strengths, in a loop written by hand;
   the absolute gap of soft rates, and fairret's NormLoss (`pip install fairret`, needed here alone).
   Their 16 networks are trained side by side to save time; each loss is its own.
+- `gap_penalty_plain_mlp`: that penalty with the plain MLP that spans the window, at its rate.
+- `ensemble`: our front of 16 deep ensembles of 4 networks each.
 - `gradient_logistic` and `gradient_boosted`: fairlearn's exponentiated gradient at 6 bounds on the
   gap, around scikit-learn's logistic regression and LightGBM. Each answer is a random mixture of
   models; its figures are those expected.
@@ -30,21 +32,16 @@ from front_quality import (
     EPOCHS,
     LEARNING_RATE,
     STRENGTHS,
-    Area,
-    Costs,
-    area,
-    corner,
     cosine,
-    costs,
-    decisions,
+    front,
     network,
     start,
-    table,
     trainer,
 )
+from front_window import PLAIN_RATE, Area, Costs, area, corner, costs, decisions, plain, table
 from lightgbm import LGBMClassifier
 from sklearn.linear_model import LogisticRegression
-from torch import Tensor
+from torch import Tensor, nn
 
 from fairlightning.callbacks import FairnessMonitor, LambdaRamp
 from fairlightning.data import TabularDataModule
@@ -57,6 +54,7 @@ from fairlightning.objectives import ParityPenalty
 Penalty = Callable[[Tensor, Tensor, Tensor], Tensor]
 """From logits `(N, 1)`, labels and sexes `(N,)` to a number."""
 
+ENSEMBLE = 4
 BOUNDS = (0.002, 0.01, 0.03, 0.06, 0.1, 0.15)
 FAIRRET_SCALE = {"demographic_parity": 0.25, "equal_opportunity": 0.6}
 """NormLoss divides gaps by the overall rate; its strengths are multiplied by about that."""
@@ -101,12 +99,18 @@ def sequential(data: TabularDataModule, criterion: str, seed: int) -> dict[str, 
 
 
 def by_hand(
-    data: TabularDataModule, criterion: str, seed: int, penalty: Penalty, scale: float = 1.0
+    data: TabularDataModule,
+    criterion: str,
+    made: nn.Module,
+    penalty: Penalty,
+    *,
+    scale: float = 1.0,
+    rate: float = LEARNING_RATE,
 ) -> Costs:
-    """Networks trained with a penalty at 16 constant strengths, `(16, 2, 2)`."""
+    """Copies of a network trained with a penalty at 16 constant strengths, `(16, 2, 2)`."""
     strengths = [scale * strength for strength in STRENGTHS[criterion]]
-    stacked = Stacked([network(data, seed)] * len(strengths))
-    optimizer = fused_adamw(stacked.parameters(), lr=LEARNING_RATE, weight_decay=DECAY)
+    stacked = Stacked([made] * len(strengths))
+    optimizer = fused_adamw(stacked.parameters(), lr=rate, weight_decay=DECAY)
     loader = data.train_dataloader()
     schedule = cosine(optimizer, EPOCHS * len(loader))
     for epoch in range(EPOCHS):
@@ -187,12 +191,16 @@ def boosted() -> LGBMClassifier:
 def figures_of(data: TabularDataModule, name: str, criterion: str, seed: int) -> dict[str, Any]:
     if name == "sequential":
         return sequential(data, criterion, seed)
+    if name == "ensemble":
+        return {name: np.stack(front(data, criterion, seed, ENSEMBLE), 1)}
+    penalty: Penalty = partial(gap_penalty, criterion=criterion)
     if name == "gap_penalty":
-        penalty: Penalty = partial(gap_penalty, criterion=criterion)
-        return {name: by_hand(data, criterion, seed, penalty)}
+        return {name: by_hand(data, criterion, network(data, seed), penalty)}
+    if name == "gap_penalty_plain_mlp":
+        return {name: by_hand(data, criterion, plain(data, seed), penalty, rate=PLAIN_RATE)}
     if name == "fairret":
-        penalty = fairret_penalty(criterion)
-        return {name: by_hand(data, criterion, seed, penalty, FAIRRET_SCALE[criterion])}
+        penalty, scale = fairret_penalty(criterion), FAIRRET_SCALE[criterion]
+        return {name: by_hand(data, criterion, network(data, seed), penalty, scale=scale)}
     estimator = LogisticRegression(max_iter=300) if name == "gradient_logistic" else boosted()
     return {name: gradient(data, criterion, estimator)}
 
@@ -207,13 +215,15 @@ def measured(job: tuple[str, str, int]) -> dict[str, Area]:
     return {key: area(points[:, 0], points[:, 1], worst) for key, points in found.items()}
 
 
-def measure(criteria: list[str], seeds: list[int], names: list[str], path: Path) -> None:
-    """Measure rivals, two at a time; write each result into the file as soon as it is there."""
+def measure(
+    criteria: list[str], seeds: list[int], names: list[str], path: Path, workers: int
+) -> None:
+    """Measure rivals; write each result into the file as soon as it is there."""
     results: dict[str, dict[str, dict[str, Area]]] = {}
     if path.exists():
         results = json.loads(path.read_text())
     jobs = [(name, criterion, seed) for name in names for criterion in criteria for seed in seeds]
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         for (_, criterion, seed), found in zip(jobs, pool.map(measured, jobs), strict=True):
             for key, result in found.items():
                 print(f"{criterion} {key}, seed {seed}: {result.test:.3f}", flush=True)
