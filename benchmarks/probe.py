@@ -78,7 +78,7 @@ def run(seed: int, adversarial: bool, epochs: int) -> list[float]:
     trainer = L.Trainer(
         max_epochs=epochs,
         accelerator="cpu",
-        # From 0: from a tenth of λ on, the representation of seed 11 became constant at once.
+        # From 0, so that there is a representation before anything is taken out of it.
         callbacks=[LambdaRamp(partial(linear, start=0.0))] if adversarial else [],
         gradient_clip_val=1.0,
         limit_val_batches=0,
