@@ -28,8 +28,8 @@ def _step(ratio: str, command: str) -> Measured:
     return Measured(f"a training step takes {ratio} times a plain one", (ratio,), command)
 
 
-STEP_ADVERSARIAL = _step("1.40", STEP)
-STEP_PARITY = _step("1.21", STEP)
+STEP_ADVERSARIAL = _step("1.33", STEP)
+STEP_PARITY = _step("1.18", STEP)
 STEP_CONSTRAINED = _step("1.43", METHODS)
 STEP_PROJECTION = _step("1.47", METHODS)
 STEP_MULTI_OBJECTIVE = _step("1.50", METHODS)
