@@ -56,8 +56,8 @@ class FairnessMonitor(L.Callback):
             of one stage count as one data set.
         threshold: Score in (0, 1) from which a row counts as selected.
         table: Print a table at the end of training (validation) and of testing.
-        task: `binary`, `multiclass` or `regression`; `auto`: that of the module, and with `extract`
-            what the first batch shows.
+        task: `binary`, `multiclass`, `ordinal` or `regression`; `auto`: that of the module, and
+            with `extract` what the first batch shows, which tells no order.
         groups: Sensitive attributes and categories, for a module without a fairness mixin.
         extract: For a module that does not call `fair_loss`: a function of the module, what its
             step returned, and the batch, that gives a mapping with `logits` (of a regression the

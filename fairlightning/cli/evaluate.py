@@ -12,7 +12,7 @@ from rich.console import Console
 from fairlightning.cli.console import wide_console
 from fairlightning.data.bins import quantile_bins
 from fairlightning.exceptions import check_choice
-from fairlightning.functional.tasks import TASK_NAMES
+from fairlightning.functional.tasks import TASK_NAMES, Task
 from fairlightning.report import metrics_table
 from fairlightning.verification import (
     class_columns,
@@ -23,8 +23,6 @@ from fairlightning.verification import (
     write_predictions,
 )
 from fairlightning.verification.adjusting import adjust_scores
-
-CLASSES = ("multiclass", "ordinal")
 
 EPILOG = """\
 examples:
@@ -47,7 +45,7 @@ def main(arguments: Sequence[str]) -> None:
     known = {options.score, options.target, options.weight, "row", "split", "member", "weight"}
     task = options.task or task_of_columns(frame, options.score)
     scored = [options.score]
-    if task in CLASSES:
+    if Task.of(task).kind == "multiclass":
         scored = list(class_columns(frame, options.score).values())
     elif task == "regression" and options.score not in frame:
         scored = ["prediction"]
@@ -90,7 +88,7 @@ def _scored(
     frame: pd.DataFrame, task: str, score: str, columns: Sequence[str]
 ) -> dict[str, pd.Series]:
     """What was predicted, under the names that tell the task."""
-    if task in CLASSES:
+    if Task.of(task).kind == "multiclass":
         return {f"score{name.removeprefix(score)}": frame[name] for name in columns}
     return {"prediction" if task == "regression" else "score": frame[columns[0]]}
 

@@ -50,7 +50,7 @@ def read_target(
         DataError: If a target is missing or cannot be used, or an argument is of another task.
     """
     stray = "positive" if kind != "binary" and positive is not None else None
-    several = kind in ("multiclass", "ordinal")
+    several = Task.of(kind).kind == "multiclass"
     stray = "classes" if not several and classes is not None else stray
     if stray:
         raise DataError.of(

@@ -25,8 +25,8 @@ class FairnessMixin:
         strength: Multiplies the λ of every objective; a sequence for models trained together.
         combination: How terms become one loss; a weighted sum if None.
         objectives: Further objectives by name.
-        task: What is predicted: `binary`, `multiclass` or `regression`, or a `Task`, which also
-            names the classes or tells the target's mean and deviation.
+        task: What is predicted: `binary`, `multiclass`, `ordinal` or `regression`; or a `Task`,
+            which also names the classes or tells the mean and deviation of the target.
 
     Raises:
         SetupError: When a class lists it to the right of `LightningModule`.

@@ -13,7 +13,7 @@ from torch import Tensor
 from fairlightning.exceptions import ArgumentError, DataError, check_choice
 from fairlightning.functional.regression import regression_moments
 from fairlightning.functional.rows import check_threshold
-from fairlightning.functional.tasks import TASK_NAMES, TaskKind
+from fairlightning.functional.tasks import TASK_NAMES, Task, TaskKind
 from fairlightning.groups import GroupSpec, as_labels
 from fairlightning.metrics import (
     INTERVALS,
@@ -87,15 +87,17 @@ def evaluate(
     _check_rows(frame)
     check_threshold(threshold)
     spec = _group_spec(frame, groups)
-    kind = task_of_columns(frame, score) if task is None else check_choice("task", task, TASK_NAMES)
+    if task is not None:
+        check_choice("task", task, TASK_NAMES)
+    told = Task.of(task or task_of_columns(frame, score))
     masses = None
     if weight is not None:
         masses = _numbers(frame, "weight", weight, lambda x: (x >= 0) & (x < np.inf), "0 or more")
     sensitive = spec.encode(frame)
-    if kind == "binary":
+    if told.kind == "binary":
         count = _binary(frame, score, target, threshold)
-    elif kind in ("multiclass", "ordinal"):
-        count = _multiclass(frame, score, target, ordered=kind == "ordinal")
+    elif told.kind == "multiclass":
+        count = _multiclass(frame, score, target, ordered=told.ordered)
     else:
         count = _regression(frame, score, target)
     records = []

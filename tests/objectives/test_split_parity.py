@@ -94,12 +94,22 @@ def test_absent_and_unknown_groups_leave_everything_finite(criterion, gap, inter
     value = penalty(batch._replace(representation=leaves, sensitive=sensitive)).value
     value.backward()
     assert value >= 0 and value.isfinite() and leaves.grad.isfinite().all()
-    assert leaves.grad[sensitive.amin(1) < 0].count_nonzero() == 0 or not intersections
+    of_nobody = sensitive.amax(1) < 0
+    assert of_nobody.any() and not leaves.grad[of_nobody].any()
     leaves.grad = None
     nobody = torch.full_like(sensitive, -1)
     none = penalty(batch._replace(representation=leaves, sensitive=nobody)).value
     none.backward()
     assert none == 0 and leaves.grad.isfinite().all() and not leaves.grad.any()
+
+
+def test_a_group_that_does_not_reach_a_node_takes_no_part_there():
+    # F goes left at the root and M right: below it each node has one group, and nothing to compare.
+    leaves = torch.tensor([[0.9, 0.1, 0.0, 0.0], [0.0, 0.0, 0.3, 0.7]], dtype=torch.float64)
+    batch = Step(
+        representation=leaves, target=torch.tensor([0, 1]), sensitive=torch.tensor([[0], [1]])
+    )
+    assert SplitParityPenalty(SEX, trees=1)(batch).value.item() == pytest.approx(1 / 2)
 
 
 def test_gradient_of_a_single_split_is_that_of_finite_differences():
