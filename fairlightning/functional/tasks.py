@@ -239,14 +239,20 @@ def row_losses(
         flat = outputs.flatten(0, -2)
         labels = target.expand(outputs.shape[:-1]).flatten()
         return F.cross_entropy(flat, labels, reduction="none").view(outputs.shape[:-1])
-    values = target.to(outputs.dtype).unsqueeze(-1).expand_as(outputs)
+    values = target.to(outputs.dtype)
+    single = outputs.shape[-1] == 1
+    if single:
+        outputs = outputs.squeeze(-1)
+    else:
+        values = values.unsqueeze(-1)
+    values = values.expand_as(outputs)
     if task == "binary":
         losses = F.binary_cross_entropy_with_logits(outputs, values, reduction="none")
     elif huber is None:
         losses = (outputs - values).square()
     else:
         losses = F.huber_loss(outputs, values, reduction="none", delta=huber)
-    return losses.mean(-1)
+    return losses if single else losses.mean(-1)
 
 
 def check_outputs(outputs: Tensor, task: Task) -> None:

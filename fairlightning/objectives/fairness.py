@@ -219,7 +219,8 @@ class Fairness(nn.Module):
             local[name] = objective.sums(seen)
         sums = self._reduced(local) if self.training else local
         losses = self._combine(task, sums, step.parameters)
-        self.last = self._observe(step, task, sums, losses)
+        # Past `nn.Module.__setattr__`, which would look for parameters in it at every step.
+        self.__dict__["last"] = self._observe(step, task, sums, losses)
         return losses.loss
 
     def _standardised(self, step: Step) -> Step:

@@ -107,6 +107,7 @@ class ParityPenalty(Objective):
 
     _offset: Tensor
     _axes: Tensor
+    _compared: Tensor
 
     def __init__(
         self,
@@ -143,6 +144,12 @@ class ParityPenalty(Objective):
         self.register_buffer("_offset", offset, persistent=False)
         axes = torch.tensor(groups.axes(self.attributes))
         self.register_buffer("_axes", axes, persistent=False)
+        # Rows of unknown groups, and of labels that are not asked about, stay out of the support:
+        # cheaper than cutting their slots out of every sum, and out of every gradient.
+        self._conditions = slice(1, None, 2) if criterion == "equal_opportunity" else slice(None)
+        compared = torch.zeros(self._block[1:])
+        compared[self._conditions, 1:] = 1
+        self.register_buffer("_compared", compared, persistent=False)
 
     def sums(self, step: Step) -> tuple[Tensor, ...]:
         """Sums of the scores, and of what `term` needs beside them, per partition, label, group."""
@@ -219,40 +226,42 @@ class ParityPenalty(Objective):
 
     def term(self, sums: Sequence[Tensor]) -> Term:
         """Gap of every partition, averaged."""
-        total, mass, *others = map(self._compared, sums)
+        total, mass, *others = map(self._by_condition, sums)
         if self.criterion == "predictive_parity":
             # The rows that count are themselves soft: their number has a gradient.
             rows = torch.where(mass > torch.finfo(mass.dtype).tiny, others[0], 0.0).detach()
         else:
             mass = mass.detach()
             rows = others[0].detach() if others and not self.debiased else mass
+        support = self._supported(rows)
         if self.debiased:
-            gap = self._debiased_gap(total, mass, others[0])
+            gap = self._debiased_gap(total, mass, others[0], support)
         else:
-            rates = Rates(mean_scores(total, mass), rows)
+            rates = Rates(mean_scores(total, mass), support)
             gap = parity_gap(rates, self.gap, temperature=self.temperature, ratio=self.ratio)
         parts = zip(self.partitions, self.num_groups, strict=True)
-        support = {
-            " & ".join(partition): rows[..., index, :, :count]
+        shown = {
+            " & ".join(partition): support[..., index, self._conditions, 1 : count + 1]
             for index, (partition, count) in enumerate(parts)
         }
         value = gap.squeeze(-1) if gap.shape[-1] == 1 else gap.mean(-1)
-        return Term(value, support=support)
+        return Term(value, support=shown)
 
-    def _compared(self, part: Tensor) -> Tensor:
-        """Sums `(..., P, conditions, G)` of the labels and classes that are compared."""
-        first = 1 if self.criterion == "equal_opportunity" else 0
-        partitions, labels, width = self._block
-        classes = part.shape[-1] // prod(self._block)
-        if classes == 1:
-            return part.view(*part.shape[:-1], *self._block)[..., first:, 1:]
-        each = part.view(*part.shape[:-1], partitions, classes, labels, width)
-        return each[..., first:, 1:].flatten(-3, -2)
+    def _by_condition(self, part: Tensor) -> Tensor:
+        """Sums `(..., P, conditions, 1 + G)`, of every label and class, unknown groups first."""
+        partitions, _, width = self._block
+        return part.view(*part.shape[:-1], partitions, -1, width)
+
+    def _supported(self, rows: Tensor) -> Tensor:
+        """Rows of what is compared; 0 of the rest, so that it takes no part in a gap."""
+        classes = rows.shape[-2] // self._block[1]
+        compared = self._compared if classes == 1 else self._compared.repeat(classes, 1)
+        return rows * compared
 
     @staticmethod
-    def _debiased_gap(total: Tensor, mass: Tensor, square: Tensor) -> Tensor:
+    def _debiased_gap(total: Tensor, mass: Tensor, square: Tensor, support: Tensor) -> Tensor:
         # One row has a rate but no variance, so its part of the bias could not be taken away.
-        rates = Rates(mean_scores(total, mass), torch.where(mass > 1, mass, 0.0))
+        rates = Rates(mean_scores(total, mass), torch.where(support > 1, support, 0.0))
         return parity_gap(rates, "squared", variance=rate_variance(rates, square))
 
 
