@@ -59,6 +59,21 @@ def sum_by_cell(
         For each of the weights `(num_cells, S)`, cells in the order of `GroupSpec.cell_ids`: int64
         counts, or float64 sums.
     """
+    return sum_crossed(cross(code, size, sensitive, groups), size, groups, weights)
+
+
+def cross(code: Tensor, size: int, sensitive: Tensor, groups: GroupSpec) -> Tensor:
+    """Add to the codes of rows, in place, the intersections of their sensitive values.
+
+    Args:
+        code: `(N,)` int64 in `[0, size)`; overwritten, which spares an allocation per batch.
+        size: Number of codes `S`.
+        sensitive: `(N, A)` int64 categories, `-1` for unknown.
+        groups: The attributes.
+
+    Returns:
+        The codes, as `sum_crossed` takes them.
+    """
     # With the unknown slot first, a row's cell costs one addition per attribute. The order of
     # `cell_ids`, unknown last, is restored on the small table.
     stride, first = size, 0
@@ -66,10 +81,16 @@ def sum_by_cell(
         code.add_(sensitive[:, axis], alpha=stride)
         first += stride
         stride *= groups.sizes[axis] + 1
-    code.add_(first)
+    return code.add_(first)
+
+
+def sum_crossed(
+    code: Tensor, size: int, groups: GroupSpec, weights: Sequence[Tensor | None] = (None,)
+) -> list[Tensor]:
+    """Sum rows by codes that `cross` made; see `sum_by_cell`."""
     axes = list(range(len(groups.sizes)))
     shape = [*(categories + 1 for categories in groups.sizes), size]
-    tables = (_bincount(code, weight, stride).view(shape) for weight in weights)
+    tables = (_bincount(code, weight, prod(shape)).view(shape) for weight in weights)
     return [table.roll([-1] * len(axes), axes).view(-1, size) for table in tables]
 
 

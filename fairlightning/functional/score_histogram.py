@@ -18,7 +18,14 @@ import torch
 from torch import Tensor
 
 from fairlightning.exceptions import ArgumentError
-from fairlightning.functional.counting import BLOCK, count_undecided, partition_sums, sum_by_cell
+from fairlightning.functional.confusion import ConfusionTable
+from fairlightning.functional.counting import (
+    BLOCK,
+    count_undecided,
+    cross,
+    partition_sums,
+    sum_crossed,
+)
 from fairlightning.groups import GroupSpec
 
 _NEAR = 0.25  # logits up to which bins have one width; a power of two
@@ -70,24 +77,10 @@ class ScoreTable(NamedTuple):
             keep = ~logits.isnan()
             logits, positive, sensitive = logits[keep], positive[keep], sensitive[keep]
             weight = None if weight is None else weight[keep]
-        parts = []
-        for first in range(0, max(len(logits), 1), BLOCK):
-            rows = slice(first, first + BLOCK)
-            mass = None if weight is None else weight[rows].double()
-            label = positive[rows].to(torch.long)
-            parts.append(
-                _block_sums(
-                    logits[rows], label, sensitive[rows], groups, mass, resolution, score_bins
-                )
-            )
-        fine, numbers, *coarse = (reduce(add, tables) for tables in zip(*parts, strict=True))
-        moments = torch.stack([each.double() for each in coarse], dim=-1)
-        return cls(
-            fine.double().view(-1, 2, fine.shape[-1] // 2),
-            moments.view(-1, 2, score_bins, 3),
-            numbers.view(-1, 2, score_bins).sum(-1).long(),
-            undecided,
+        _, table = _row_sums(
+            logits, positive, None, sensitive, groups, weight, resolution, score_bins
         )
+        return table._replace(undecided=undecided)
 
     def partition(self, groups: GroupSpec, partition: Sequence[str]) -> ScoreTable:
         """Sum cells to the `G` groups of a partition; see `partition_sums`.
@@ -180,25 +173,98 @@ def _bits(value: float) -> int:
     return int(torch.tensor(value, dtype=torch.float32).view(torch.int32))
 
 
+def confusion_and_scores(
+    logits: Tensor,
+    decision: Tensor,
+    positive: Tensor,
+    sensitive: Tensor,
+    groups: GroupSpec,
+    *,
+    weight: Tensor | None = None,
+    resolution: int = 64,
+    score_bins: int = 15,
+) -> tuple[ConfusionTable, ScoreTable]:
+    """Count rows for both tables at once, in little more than half the time of one by one.
+
+    Args:
+        logits: `(N,)` logits of the positive class.
+        decision: `(N,)` bool, whether the row is selected.
+        positive: `(N,)` labels, 0 and 1 or bool.
+        sensitive: `(N, A)` int64 codes, `-1` for unknown.
+        groups: The attributes.
+        weight: `(N,)` row weights ≥ 0.
+        resolution: See `bin_edges`.
+        score_bins: Number of bins of equal width in the score.
+    """
+    undecided = count_undecided(logits)
+    if not undecided:
+        return _row_sums(
+            logits, positive, decision, sensitive, groups, weight, resolution, score_bins
+        )
+    # Rows whose score is NaN are in the one and not in the other.
+    of = (positive, sensitive, groups)
+    confusion = ConfusionTable.of_rows(decision, *of, weight=weight)
+    scores = ScoreTable.of_rows(
+        logits, *of, weight=weight, resolution=resolution, score_bins=score_bins
+    )
+    return confusion._replace(undecided=undecided), scores
+
+
+def _row_sums(
+    logits: Tensor,
+    positive: Tensor,
+    decision: Tensor | None,
+    sensitive: Tensor,
+    groups: GroupSpec,
+    weight: Tensor | None,
+    resolution: int,
+    score_bins: int,
+) -> tuple[ConfusionTable, ScoreTable]:
+    """Tables of rows none of which is NaN; without decisions nobody is selected."""
+    parts = []
+    for first in range(0, max(len(logits), 1), BLOCK):
+        rows = slice(first, first + BLOCK)
+        mass = None if weight is None else weight[rows].double()
+        decided = None if decision is None else decision[rows]
+        of = (logits[rows], positive[rows].to(torch.long), decided, sensitive[rows], groups)
+        parts.append(_block_sums(*of, mass, resolution, score_bins))
+    fine, *coarse = (reduce(add, tables) for tables in zip(*parts, strict=True))
+    counts, number, total, square, *sums = (each.view(-1, 2, 2, score_bins) for each in coarse)
+    moments = [each.sum(-2).double() for each in (total, *sums)]
+    return (
+        ConfusionTable(counts.sum(-1), total.sum(-1).double(), square.sum(-1).double()),
+        ScoreTable(
+            fine.double().view(-1, 2, fine.shape[-1] // 2),
+            torch.stack(moments, dim=-1),
+            number.sum((-1, -2)).long(),
+        ),
+    )
+
+
 def _block_sums(
     logits: Tensor,
     label: Tensor,
+    decision: Tensor | None,
     sensitive: Tensor,
     groups: GroupSpec,
     weight: Tensor | None,
     resolution: int,
     score_bins: int,
 ) -> list[Tensor]:
-    """Fine masses; then by score bin the rows of positive weight, and the three moments."""
+    """Fine masses; then by decision and score bin rows, weighted rows, and four weighted sums."""
     num_bins = 2 * _OCTAVES * resolution
-    code = logit_bins(logits, resolution).add_(label, alpha=num_bins)
-    fine = sum_by_cell(code, 2 * num_bins, sensitive, groups, [weight])
+    cell = cross(label.clone(), 2, sensitive, groups)
+    fine = logit_bins(logits, resolution).add_(cell, alpha=num_bins)
+    found = sum_crossed(fine, 2 * num_bins, groups, [weight])
     score = torch.sigmoid(logits.double())
     error = (score - label).square_()
     code = (score * score_bins).to(torch.long).clamp_(max=score_bins - 1)
-    code.add_(label, alpha=score_bins)
-    if weight is None:
-        rows, *sums = sum_by_cell(code, 2 * score_bins, sensitive, groups, [None, score, error])
-        return [*fine, rows, rows, *sums]
-    columns = [(weight > 0).double(), weight, weight * score, weight * error]
-    return [*fine, *sum_by_cell(code, 2 * score_bins, sensitive, groups, columns)]
+    code.add_(cell, alpha=2 * score_bins)
+    if decision is not None:
+        code.add_(decision, alpha=score_bins)
+    columns: list[Tensor | None] = [None, score, error]
+    if weight is not None:
+        of_weight = [(weight > 0).double(), weight, weight.square()]
+        columns = [None, *of_weight, weight * score, weight * error]
+    rows, *sums = sum_crossed(code, 4 * score_bins, groups, columns)
+    return [*found, rows, *([rows] * 3 if weight is None else []), *sums]

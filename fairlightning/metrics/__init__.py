@@ -6,6 +6,7 @@ from fairlightning.functional.rows import positive_scores
 from fairlightning.functional.score_histogram import ScoreTable
 from fairlightning.functional.tasks import TASK_NAMES, Task, task_of
 from fairlightning.metrics.confusion import GroupConfusion
+from fairlightning.metrics.counts import GroupCounts
 from fairlightning.metrics.fairness import FairnessMetrics, fairness_records
 from fairlightning.metrics.individual import Consistency, CounterfactualFlips
 from fairlightning.metrics.multiclass import multiclass_records
@@ -56,6 +57,7 @@ __all__ = [
     "GapVerdict",
     "GroupAUROC",
     "GroupConfusion",
+    "GroupCounts",
     "GroupDistribution",
     "GroupRegression",
     "GroupScores",

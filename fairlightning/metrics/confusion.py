@@ -91,7 +91,7 @@ class GroupConfusion(ExactMetric):
         if self.num_classes == 2:
             logits = binary_logits(logits)
             target = check_labels(target, len(logits))
-            decision = _selected(logits, self.threshold)
+            decision = selected(logits, self.threshold)
         else:
             logits = _class_logits(logits, self.num_classes)
             target = _check_class_labels(target, len(logits), self.num_classes)
@@ -115,7 +115,8 @@ class GroupConfusion(ExactMetric):
         return ConfusionTable(self.counts, self.mass, self.square, self.undecided)
 
 
-def _selected(logits: Tensor, threshold: float) -> Tensor:
+def selected(logits: Tensor, threshold: float) -> Tensor:
+    """`(N,)` bool: logits whose score is at least the threshold."""
     if logits.dtype != torch.float64:
         logits = logits.float()
     return logits >= decision_logit(threshold, logits.dtype)

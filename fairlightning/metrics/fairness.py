@@ -10,10 +10,9 @@ from fairlightning.exceptions import FairnessWarning
 from fairlightning.functional.intervals import Interval
 from fairlightning.functional.rates import Rates
 from fairlightning.groups import GroupSpec
-from fairlightning.metrics.confusion import GroupConfusion
+from fairlightning.metrics.counts import GroupCounts
 from fairlightning.metrics.intervals import gap_intervals, group_intervals
 from fairlightning.metrics.records import SUPPORT, Key, Record
-from fairlightning.metrics.scores import GroupScores
 from fairlightning.metrics.stage import Intervals, StageMetrics, figure_records, unknown_record
 from fairlightning.metrics.tables import GROUP_METRICS, OVERALL_METRICS, GroupTables
 
@@ -37,11 +36,11 @@ class FairnessMetrics(StageMetrics):
         threshold: float = 0.5,
     ) -> None:
         spec = GroupSpec.of(groups)
-        confusion = GroupConfusion(spec, threshold)
-        super().__init__(spec, stage, confusion=confusion, scores=GroupScores(spec))
+        super().__init__(spec, stage, counts=GroupCounts(spec, threshold))
 
     def _tables(self, computed: list[Any]) -> GroupTables:
-        return GroupTables(*computed)
+        tables: GroupTables = computed[0]
+        return tables
 
     def _records(self, tables: GroupTables, intervals: Intervals | None) -> list[Record]:
         return fairness_records(self.stage, self.groups, tables, intervals=intervals)

@@ -22,7 +22,6 @@ from fairlightning.metrics import (
     GroupTables,
     Intervals,
     Record,
-    ScoreTable,
     fairness_records,
     multiclass_records,
     regression_records,
@@ -145,10 +144,7 @@ def _binary(frame: pd.DataFrame, score: str, target: str, threshold: float) -> C
         intervals: Intervals | None,
     ) -> list[Record]:
         score, of = scores[rows], (labels[rows] == 1, sensitive, spec)
-        tables = GroupTables(
-            ConfusionTable.of_rows(score >= threshold, *of, weight=weight),
-            ScoreTable.of_rows(torch.logit(score), *of, weight=weight),
-        )
+        tables = GroupTables.of_rows(torch.logit(score), score >= threshold, *of, weight=weight)
         return fairness_records(stage, spec, tables, intervals=intervals)
 
     return count

@@ -1,0 +1,52 @@
+"""Counting in one pass gives what confusion table and scores give by themselves."""
+
+import pytest
+import torch
+from scored_rows import GROUPS, batch
+
+from fairlightning.exceptions import ArgumentError
+from fairlightning.functional.counting import BLOCK
+from fairlightning.metrics import GroupConfusion, GroupCounts, GroupScores
+
+
+def with_nan(logits, *rest):
+    return logits.index_fill(0, torch.arange(len(logits))[3::7], torch.nan), *rest
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.31])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("rows", [0, 1, 300, BLOCK + 9])
+@pytest.mark.parametrize("nan", [False, True])
+def test_one_pass_is_two(threshold, weighted, rows, nan):
+    columns = batch(rows)
+    columns = with_nan(*columns) if nan else columns
+    columns = columns[:3]
+    if weighted:
+        weight = torch.rand(rows, generator=torch.Generator().manual_seed(1))
+        columns = (*columns, weight * (weight > 0.2))  # some weigh nothing
+    together = GroupCounts(GROUPS, threshold)
+    confusion, scores = GroupConfusion(GROUPS, threshold), GroupScores(GROUPS)
+    for metric in (together, confusion, scores):
+        metric.update(*columns)
+        metric.update(*columns)
+    found = together.compute()
+    for table, expected in zip(found, (confusion.compute(), scores.compute()), strict=True):
+        for name in table._fields:
+            one, other = getattr(table, name), getattr(expected, name)
+            assert one.dtype == other.dtype
+            torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12, msg=name)
+    assert found.confusion.counts.sum() == 2 * rows
+    assert (found.confusion.undecided > 0) == (nan and rows > 3)
+
+
+def test_what_cannot_be_counted_is_refused():
+    metric = GroupCounts(GROUPS)
+    logits, target, sensitive = batch(8)[:3]
+    with pytest.raises(ArgumentError, match="target"):
+        metric.update(logits, target + 2, sensitive)
+    with pytest.raises(ArgumentError, match="sensitive"):
+        metric.update(logits, target, sensitive + 99)
+    with pytest.raises(ArgumentError, match="weight"):
+        metric.update(logits, target, sensitive, torch.full((8,), -1.0))
+    with pytest.raises(ArgumentError, match="threshold"):
+        GroupCounts(GROUPS, 1.0)
