@@ -15,6 +15,7 @@ import argparse
 import json
 import time
 import warnings
+from collections.abc import Callable
 from statistics import median
 
 import lightning as L
@@ -62,7 +63,10 @@ def many_rows(data: TabularDataModule) -> BatchLoader:
     )
 
 
-def validate(data: TabularDataModule, loader: BatchLoader, *callbacks: L.Callback) -> EpochClock:
+def prepared(
+    data: TabularDataModule, loader: BatchLoader, *callbacks: L.Callback
+) -> Callable[[], EpochClock]:
+    """A validation epoch that can be repeated, as those of a training are."""
     torch.manual_seed(0)
     model = MLP(data.num_numeric, data.cardinalities, hidden=(64, 64))
     clock = EpochClock()
@@ -76,8 +80,12 @@ def validate(data: TabularDataModule, loader: BatchLoader, *callbacks: L.Callbac
     )
     objectives = {"parity": ParityPenalty(data.groups)}
     module = FairModule(model, data.groups, objectives=objectives)
-    trainer.validate(module, loader, verbose=False)
-    return clock
+
+    def validate() -> EpochClock:
+        trainer.validate(module, loader, verbose=False)
+        return clock
+
+    return validate
 
 
 def main() -> None:
@@ -91,9 +99,10 @@ def main() -> None:
     data.setup()
     loader = many_rows(data)
     ratios, plain, watched, ends = [], [], [], []
+    plainly = prepared(data, loader)
+    watching = prepared(data, loader, FairnessMonitor(["val"], table=False))
     for turn in range(options.turns + 1):
-        without = validate(data, loader)
-        monitored = validate(data, loader, FairnessMonitor(["val"], table=False))
+        without, monitored = plainly(), watching()
         if turn:  # the first warms up
             ratios.append(monitored.batches / without.batches)
             plain.append(1e3 * without.batches / BATCHES)

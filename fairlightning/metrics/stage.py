@@ -31,6 +31,14 @@ class Rows(NamedTuple):
     weight: Tensor | None
 
 
+class _Held:
+    """Batches held back. Their number changes here: `nn.Module` inspects all that is set on it."""
+
+    def __init__(self) -> None:
+        self.batches: list[Rows] = []
+        self.rows = 0
+
+
 class Intervals(NamedTuple):
     """How intervals are to be computed.
 
@@ -68,8 +76,7 @@ class StageMetrics(nn.Module, ABC):
         self.groups = groups
         self.stage = check_choice("stage", stage, STAGES)
         self._metrics = nn.ModuleDict(metrics)
-        self._held: list[Rows] = []
-        self._held_rows = 0
+        self._held = _Held()
 
     def update(
         self,
@@ -88,11 +95,12 @@ class StageMetrics(nn.Module, ABC):
             sensitive: `(N, A)` int64 codes, `-1` for unknown.
             weight: `(N,)` row weights ≥ 0; without them each row of the batch weighs 1.
         """
-        if self._held and (weight is None) != (self._held[0].weight is None):
+        if self._held.batches and (weight is None) != (self._held.batches[0].weight is None):
             self._count()
-        self._held.append(Rows(prediction.detach(), target, sensitive, weight))
-        self._held_rows += len(prediction)
-        if self._held_rows >= CHUNK:
+        held = self._held
+        held.batches.append(Rows(prediction.detach(), target, sensitive, weight))
+        held.rows += len(prediction)
+        if held.rows >= CHUNK:
             self._count()
 
     def compute(self) -> Any:
@@ -113,7 +121,7 @@ class StageMetrics(nn.Module, ABC):
 
     def reset(self) -> None:
         """Forget all rows."""
-        self._held, self._held_rows = [], 0
+        self._held = _Held()
         for metric in self._metrics.values():
             metric.reset()  # type: ignore[operator]
 
@@ -124,7 +132,7 @@ class StageMetrics(nn.Module, ABC):
     def _records(self, tables: Any, intervals: Intervals | None) -> list[Record]: ...
 
     def _count(self) -> None:
-        held, self._held, self._held_rows = self._held, [], 0
+        held, self._held = self._held.batches, _Held()
         if not held:
             return
         prediction, target, sensitive, weight = zip(*held, strict=True)

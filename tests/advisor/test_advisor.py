@@ -61,7 +61,7 @@ def test_the_tree_leads_where_the_field_says():
     assert found["neural", "demographic_parity"] == "adversarial"
     assert found["neural", "equal_opportunity"] == "fairness_head"
     assert found["neural", "individual"] == "sensitive_gradient"
-    assert found["ensemble", "demographic_parity"] == "reweighing"
+    assert found["ensemble", "demographic_parity"] == "parity"
     assert set(TREE) == set(FAMILIES)
     assert {name for of in TREE.values() for name in of} == set(DEFINITIONS)
     assert {key for of in TREE.values() for keys in of.values() for key in keys} == set(OPTIONS)
