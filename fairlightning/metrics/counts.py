@@ -14,7 +14,7 @@ from fairlightning.functional.rows import (
     check_threshold,
     check_weight,
 )
-from fairlightning.functional.score_histogram import ScoreTable
+from fairlightning.functional.score_histogram import ScoreTable, confusion_and_scores
 from fairlightning.groups import GroupSpec
 from fairlightning.metrics.base import ExactMetric
 from fairlightning.metrics.confusion import GroupConfusion, selected
@@ -60,7 +60,7 @@ class GroupCounts(ExactMetric):
         """Count the rows of a batch; arguments and errors are those of `GroupConfusion.update`."""
         logits = binary_logits(logits)
         rows = len(logits)
-        tables = GroupTables.of_rows(
+        confusion, scores = confusion_and_scores(
             logits,
             selected(logits, self.threshold),
             check_labels(target, rows),
@@ -68,7 +68,7 @@ class GroupCounts(ExactMetric):
             self.groups,
             weight=None if weight is None else check_weight(weight, rows),
         )
-        counted = tables.scores._asdict() | tables.confusion._asdict()
+        counted = scores._asdict() | confusion._asdict()
         for name, table in counted.items():
             setattr(self, name, getattr(self, name) + table)
 

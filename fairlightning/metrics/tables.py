@@ -31,7 +31,7 @@ from fairlightning.functional.score_figures import (
     brier_score,
     calibration_error,
 )
-from fairlightning.functional.score_histogram import ScoreTable, confusion_and_scores
+from fairlightning.functional.score_histogram import ScoreTable
 from fairlightning.groups import GroupSpec
 
 WORST_GROUP = "accuracy"
@@ -82,21 +82,6 @@ class GroupTables(NamedTuple):
 
     confusion: ConfusionTable
     scores: ScoreTable
-
-    @classmethod
-    def of_rows(
-        cls,
-        logits: Tensor,
-        decision: Tensor,
-        positive: Tensor,
-        sensitive: Tensor,
-        groups: GroupSpec,
-        *,
-        weight: Tensor | None = None,
-    ) -> GroupTables:
-        """Count rows by cell; see `functional.score_histogram.confusion_and_scores`."""
-        of = (logits, decision, positive, sensitive, groups)
-        return cls(*confusion_and_scores(*of, weight=weight))
 
     def partition(self, groups: GroupSpec, partition: Sequence[str]) -> GroupTables:
         """Sum cells to the groups of a partition.

@@ -13,6 +13,7 @@ from torch import Tensor
 from fairlightning.exceptions import ArgumentError, DataError, check_choice
 from fairlightning.functional.regression import regression_moments
 from fairlightning.functional.rows import check_threshold
+from fairlightning.functional.score_histogram import confusion_and_scores
 from fairlightning.functional.tasks import TASK_NAMES, Task, TaskKind
 from fairlightning.groups import GroupSpec, as_labels
 from fairlightning.metrics import (
@@ -144,7 +145,8 @@ def _binary(frame: pd.DataFrame, score: str, target: str, threshold: float) -> C
         intervals: Intervals | None,
     ) -> list[Record]:
         score, of = scores[rows], (labels[rows] == 1, sensitive, spec)
-        tables = GroupTables.of_rows(torch.logit(score), score >= threshold, *of, weight=weight)
+        logits, selected = torch.logit(score), score >= threshold
+        tables = GroupTables(*confusion_and_scores(logits, selected, *of, weight=weight))
         return fairness_records(stage, spec, tables, intervals=intervals)
 
     return count
