@@ -73,7 +73,7 @@ TREE: dict[str, dict[str, tuple[str, ...]]] = {
         **_ANY,
     },
     "ensemble": {
-        "demographic_parity": ("parity", "constrained", "adversarial", "reweighing"),
+        "demographic_parity": ("parity", "reweighing", "constrained", "adversarial"),
         "equal_opportunity": ("thresholds", "parity_opportunity", "constrained"),
         "equalized_odds": ("parity", "constrained"),
         "individual": ("similarity",),

@@ -165,6 +165,6 @@ def count_undecided(logits: Tensor) -> Tensor:
 def _bincount(code: Tensor, weight: Tensor | None, slots: int) -> Tensor:
     if weight is None:
         return torch.bincount(code, minlength=slots)
-    # Half the time of a weighted bincount, and deterministic where PyTorch is told to be.
+    # Faster than a weighted bincount, and deterministic where PyTorch is told to be.
     sums = torch.zeros(slots, dtype=torch.float64, device=code.device)
     return sums.scatter_add_(0, code, weight.double())

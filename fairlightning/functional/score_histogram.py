@@ -72,15 +72,17 @@ class ScoreTable(NamedTuple):
             resolution: See `bin_edges`.
             score_bins: Number `K` of bins of equal width in the score.
         """
-        undecided = count_undecided(logits)
-        if undecided:
-            keep = ~logits.isnan()
-            logits, positive, sensitive = logits[keep], positive[keep], sensitive[keep]
-            weight = None if weight is None else weight[keep]
-        _, table = _row_sums(
-            logits, positive, None, sensitive, groups, weight, resolution, score_bins
+        _, table = confusion_and_scores(
+            logits,
+            torch.zeros_like(logits, dtype=torch.bool),
+            positive,
+            sensitive,
+            groups,
+            weight=weight,
+            resolution=resolution,
+            score_bins=score_bins,
         )
-        return table._replace(undecided=undecided)
+        return table
 
     def partition(self, groups: GroupSpec, partition: Sequence[str]) -> ScoreTable:
         """Sum cells to the `G` groups of a partition; see `partition_sums`.
@@ -184,7 +186,9 @@ def confusion_and_scores(
     resolution: int = 64,
     score_bins: int = 15,
 ) -> tuple[ConfusionTable, ScoreTable]:
-    """Count rows for both tables at once, in little more than half the time of one by one.
+    """Count rows for both tables in one pass.
+
+    Rows whose score is NaN have a decision and no score: they are in the first table alone.
 
     Args:
         logits: `(N,)` logits of the positive class.
@@ -198,36 +202,34 @@ def confusion_and_scores(
     """
     undecided = count_undecided(logits)
     if not undecided:
-        return _row_sums(
-            logits, positive, decision, sensitive, groups, weight, resolution, score_bins
-        )
-    # Rows whose score is NaN are in the one and not in the other.
-    of = (positive, sensitive, groups)
-    confusion = ConfusionTable.of_rows(decision, *of, weight=weight)
-    scores = ScoreTable.of_rows(
-        logits, *of, weight=weight, resolution=resolution, score_bins=score_bins
-    )
-    return confusion._replace(undecided=undecided), scores
+        columns = (logits, decision, positive, sensitive, weight)
+        return _row_sums(*columns, groups, resolution, score_bins)
+    known = ~logits.isnan()
+    kept = (logits[known], decision[known], positive[known], sensitive[known])
+    mass = None if weight is None else weight[known]
+    _, scores = _row_sums(*kept, mass, groups, resolution, score_bins)
+    confusion = ConfusionTable.of_rows(decision, positive, sensitive, groups, weight=weight)
+    return confusion._replace(undecided=undecided), scores._replace(undecided=undecided)
 
 
 def _row_sums(
     logits: Tensor,
+    decision: Tensor,
     positive: Tensor,
-    decision: Tensor | None,
     sensitive: Tensor,
-    groups: GroupSpec,
     weight: Tensor | None,
+    groups: GroupSpec,
     resolution: int,
     score_bins: int,
 ) -> tuple[ConfusionTable, ScoreTable]:
-    """Tables of rows none of which is NaN; without decisions nobody is selected."""
+    """Tables of rows none of which is NaN."""
     parts = []
     for first in range(0, max(len(logits), 1), BLOCK):
         rows = slice(first, first + BLOCK)
         mass = None if weight is None else weight[rows].double()
-        decided = None if decision is None else decision[rows]
-        of = (logits[rows], positive[rows].to(torch.long), decided, sensitive[rows], groups)
-        parts.append(_block_sums(*of, mass, resolution, score_bins))
+        label = positive[rows].to(torch.long)
+        of = (logits[rows], decision[rows], label, sensitive[rows], mass)
+        parts.append(_block_sums(*of, groups, resolution, score_bins))
     fine, *coarse = (reduce(add, tables) for tables in zip(*parts, strict=True))
     counts, number, total, square, *sums = (each.view(-1, 2, 2, score_bins) for each in coarse)
     moments = [each.sum(-2).double() for each in (total, *sums)]
@@ -243,11 +245,11 @@ def _row_sums(
 
 def _block_sums(
     logits: Tensor,
+    decision: Tensor,
     label: Tensor,
-    decision: Tensor | None,
     sensitive: Tensor,
-    groups: GroupSpec,
     weight: Tensor | None,
+    groups: GroupSpec,
     resolution: int,
     score_bins: int,
 ) -> list[Tensor]:
@@ -260,8 +262,7 @@ def _block_sums(
     error = (score - label).square_()
     code = (score * score_bins).to(torch.long).clamp_(max=score_bins - 1)
     code.add_(cell, alpha=2 * score_bins)
-    if decision is not None:
-        code.add_(decision, alpha=score_bins)
+    code.add_(decision, alpha=score_bins)
     columns: list[Tensor | None] = [None, score, error]
     if weight is not None:
         of_weight = [(weight > 0).double(), weight, weight.square()]

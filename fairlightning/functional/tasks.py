@@ -240,6 +240,7 @@ def row_losses(
         labels = target.expand(outputs.shape[:-1]).flatten()
         return F.cross_entropy(flat, labels, reduction="none").view(outputs.shape[:-1])
     values = target.to(outputs.dtype)
+    # One output is its own mean, which would cost two operations in every training step.
     single = outputs.shape[-1] == 1
     if single:
         outputs = outputs.squeeze(-1)

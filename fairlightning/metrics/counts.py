@@ -23,7 +23,7 @@ from fairlightning.metrics.tables import GroupTables
 
 
 class GroupCounts(ExactMetric):
-    """What `GroupConfusion` and `GroupScores` count, in little more than half the time.
+    """What `GroupConfusion` and `GroupScores` count, in one pass over the rows.
 
     Args:
         groups: Sensitive attributes and their categories.

@@ -31,14 +31,6 @@ class Rows(NamedTuple):
     weight: Tensor | None
 
 
-class _Held:
-    """Batches held back. Their number changes here: `nn.Module` inspects all that is set on it."""
-
-    def __init__(self) -> None:
-        self.batches: list[Rows] = []
-        self.rows = 0
-
-
 class Intervals(NamedTuple):
     """How intervals are to be computed.
 
@@ -76,7 +68,8 @@ class StageMetrics(nn.Module, ABC):
         self.groups = groups
         self.stage = check_choice("stage", stage, STAGES)
         self._metrics = nn.ModuleDict(metrics)
-        self._held = _Held()
+        self._held: list[Rows] = []
+        self._held_rows = 0
 
     def update(
         self,
@@ -95,12 +88,11 @@ class StageMetrics(nn.Module, ABC):
             sensitive: `(N, A)` int64 codes, `-1` for unknown.
             weight: `(N,)` row weights ≥ 0; without them each row of the batch weighs 1.
         """
-        if self._held.batches and (weight is None) != (self._held.batches[0].weight is None):
+        if self._held and (weight is None) != (self._held[0].weight is None):
             self._count()
-        held = self._held
-        held.batches.append(Rows(prediction.detach(), target, sensitive, weight))
-        held.rows += len(prediction)
-        if held.rows >= CHUNK:
+        self._held.append(Rows(prediction.detach(), target, sensitive, weight))
+        self._held_rows += len(prediction)
+        if self._held_rows >= CHUNK:
             self._count()
 
     def compute(self) -> Any:
@@ -121,7 +113,7 @@ class StageMetrics(nn.Module, ABC):
 
     def reset(self) -> None:
         """Forget all rows."""
-        self._held = _Held()
+        self._held, self._held_rows = [], 0
         for metric in self._metrics.values():
             metric.reset()  # type: ignore[operator]
 
@@ -132,7 +124,7 @@ class StageMetrics(nn.Module, ABC):
     def _records(self, tables: Any, intervals: Intervals | None) -> list[Record]: ...
 
     def _count(self) -> None:
-        held, self._held = self._held.batches, _Held()
+        held, self._held, self._held_rows = self._held, [], 0
         if not held:
             return
         prediction, target, sensitive, weight = zip(*held, strict=True)

@@ -219,18 +219,8 @@ class Fairness(nn.Module):
             local[name] = objective.sums(seen)
         sums = self._reduced(local) if self.training else local
         losses = self._combine(task, sums, step.parameters)
-        self._keep(self._observe(step, task, sums, losses))
+        self.last = self._observe(step, task, sums, losses)
         return losses.loss
-
-    def take_last(self) -> Observation | None:
-        """Return `last`, and None from then on, until the next batch."""
-        last = self.last
-        self._keep(None)
-        return last
-
-    def _keep(self, last: Observation | None) -> None:
-        # Past `nn.Module.__setattr__`, which would look for parameters in it at every step.
-        self.__dict__["last"] = last
 
     def _standardised(self, step: Step) -> Step:
         """What objectives see of a regression: predictions and targets in deviations."""
