@@ -6,6 +6,7 @@ and takes any number of leading axes on the scores (models trained together).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -50,21 +51,29 @@ def segment_sums(values: Tensor, segment: Tensor, num_segments: int) -> Tensor:
     if values.dtype in (torch.float16, torch.bfloat16):
         values = values.float()
     # Unknown rows go to slot 0, which is cut off: -1 would silently hit the last segment.
-    return slot_sums(values, segment + 1, num_segments + 1)[..., 1:]
+    return slot_sums([values], [segment + 1], num_segments + 1)[0][..., 1:]
 
 
-def slot_sums(values: Tensor, slot: Tensor, num_slots: int) -> Tensor:
-    """Sum rows by slot, where every row has one.
+def slot_sums(
+    moments: Sequence[Tensor], slots: Sequence[Tensor], num_slots: int
+) -> tuple[Tensor, ...]:
+    """Sum rows by slot, where every row has one, or one in each of several partitions.
 
     Args:
-        values: `(..., N)` values.
-        slot: `(N,)` int64 ids in `[0, num_slots)`.
+        moments: What is summed, each `(..., N)`.
+        slots: For each partition `(N,)` int64 ids in `[0, num_slots)`.
         num_slots: Number of slots `S`.
 
     Returns:
-        `(..., S)` sums.
+        Of each moment `(..., S)` sums.
     """
-    return values.new_zeros((*values.shape[:-1], num_slots)).index_add(-1, slot, values)
+    sums = []
+    for values in moments:
+        total = values.new_zeros((*values.shape[:-1], num_slots))
+        for slot in slots:
+            total.index_add_(-1, slot, values)
+        sums.append(total)
+    return tuple(sums)
 
 
 def at_least_float32(values: Tensor) -> Tensor:
@@ -145,11 +154,10 @@ def row_moments(
     """
     scores = at_least_float32(scores)
     mass = scores.new_ones(scores.shape[-1])
-    moments = [scores, mass]
-    if weight is not None:
-        mass = mass * weight
-        # A row of weight 0 is no evidence that its group is there.
-        moments = [scores * mass, mass, (mass > 0).to(scores.dtype)]
-    if square:
-        moments.append(moments[0] * scores)
-    return tuple(moments)
+    if weight is None:
+        return (scores, mass, scores.square()) if square else (scores, mass)
+    mass = mass * weight
+    weighted = scores * mass
+    # A row of weight 0 is no evidence that its group is there.
+    moments = (weighted, mass, (mass > 0).to(scores.dtype))
+    return (*moments, weighted * scores) if square else moments

@@ -242,8 +242,10 @@ class Fairness(nn.Module):
     def _combine(
         self, task: Tensor, sums: Sums, parameters: Sequence[Tensor] | None = None
     ) -> Losses:
-        terms = {name: objective.term(sums[name]) for name, objective in self.items()}
-        weights = {name: objective.weight for name, objective in self.items()}
+        terms, weights = {}, {}
+        for name, objective in self.items():
+            terms[name] = objective.term(sums[name])
+            weights[name] = objective.weight
         if self._strengths.task is not None:
             weights["task"] = task.new_tensor(self._strengths.task)
         losses: Losses = self.combination(task, terms, weights, parameters)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +16,8 @@ from fairlightning.functional.parity import (
     Criterion,
     Gap,
     check_criterion,
+    furthest_pairs,
+    numbers_of,
     parity_gap,
     rate_variance,
 )
@@ -46,6 +49,9 @@ TASKS_OF: dict[Criterion, tuple[TaskKind, ...]] = {
     "balanced_residuals": ("regression",),
 }
 """Criteria of the parity penalty, and the tasks of which they speak."""
+
+_FEW = 256
+"""Most group sums that are compared faster as numbers than as a tensor."""
 
 _OF_LABELS = ("equal_opportunity", "equalized_odds")
 
@@ -105,8 +111,6 @@ class ParityPenalty(Objective):
     (0.3808, [[1.0, 1.0]])
     """
 
-    _offset: Tensor
-    _axes: Tensor
     _compared: Tensor
 
     def __init__(
@@ -137,19 +141,29 @@ class ParityPenalty(Objective):
         self.temperature = temperature
         self.partitions = groups.partitions_of(self.attributes, intersections)
         self.num_groups = [groups.num_groups(partition) for partition in self.partitions]
+        self._axes = [groups.axes(partition) for partition in self.partitions]
         # Sums of every partition, label (if it matters) and group, unknown first, as one block.
         labels = 2 if criterion in _OF_LABELS else 1
         self._block = (len(self.partitions), labels, max(self.num_groups) + 1)
-        offset = torch.arange(len(self.partitions)) * labels * self._block[2] + 1
-        self.register_buffer("_offset", offset, persistent=False)
-        axes = torch.tensor(groups.axes(self.attributes))
-        self.register_buffer("_axes", axes, persistent=False)
         # Rows of unknown groups, and of labels that are not asked about, stay out of the support:
         # cheaper than cutting their slots out of every sum, and out of every gradient.
         self._conditions = slice(1, None, 2) if criterion == "equal_opportunity" else slice(None)
         compared = torch.zeros(self._block[1:])
         compared[self._conditions, 1:] = 1
         self.register_buffer("_compared", compared, persistent=False)
+        self._places = {
+            " & ".join(partition): (..., index, self._conditions, slice(1, count + 1))
+            for index, (partition, count) in enumerate(
+                zip(self.partitions, self.num_groups, strict=True)
+            )
+        }
+        slots = torch.arange(prod(self._block))
+        self._slots_compared = [
+            slots.view(self._block)[place].tolist() for place in self._places.values()
+        ]
+        # Shape of totals in which the gap is linear once its groups are found, one number each.
+        few = gap == "max" and criterion != "predictive_parity" and len(slots) <= _FEW
+        self._linear = slots.shape if few else None
 
     def sums(self, step: Step) -> tuple[Tensor, ...]:
         """Sums of the scores, and of what `term` needs beside them, per partition, label, group."""
@@ -161,14 +175,15 @@ class ParityPenalty(Objective):
                 expected="rows without weights, for which s²/n is right",
                 mend="pass debiased=False or train without row weights",
             )
-        slot = self._slots(step)
-        moments = self._moments(step)
+        moments, target = self._moments(step), step.target
         classes = 1
         if step.task == "multiclass" and self.criterion != "accuracy_parity":
-            labels = _class_labels(step)
-            classes = len(labels)
-            moments, slot = self._by_class(labels, moments, slot)
-        return tuple(self._sum(moment, slot, classes) for moment in moments)
+            # Classes behind one another, (..., C·N), each with the labels of what it is against.
+            target = _class_labels(step)
+            classes = len(target)
+            moments = tuple(m.expand(*m.shape[:-2], *target.shape).flatten(-2) for m in moments)
+        slots = self._slots(step, target, classes)
+        return slot_sums(moments, slots, classes * prod(self._block))
 
     def _moments(self, step: Step) -> tuple[Tensor, ...]:
         """What is summed: `(..., N)`, or `(..., C, N)` of each class, and masses `(N,)`."""
@@ -189,43 +204,29 @@ class ParityPenalty(Objective):
             scores = scores - step.target
         return row_moments(scores, step.row_weight, square=self.debiased)
 
-    def _by_class(
-        self, target: Tensor, moments: tuple[Tensor, ...], slot: Tensor
-    ) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Lay out classes behind one another: `(..., C·N)`, and where they count, `(C·N, P)`.
-
-        `target` are the labels `(C, N)` of what is compared.
-        """
-        classes, rows = target.shape
-        partitions, labels, width = self._block
-        # The slots of a partition make room for those of every class.
-        first = torch.arange(partitions, device=slot.device) * labels * width * (classes - 1)
-        number = torch.arange(classes, device=slot.device).view(-1, 1, 1) * labels * width
-        if labels > 1:
-            slot = slot + (target * width).unsqueeze(-1)
-        shape = (classes, rows)
-        spread = tuple(m.expand(*m.shape[:-2], *shape).flatten(-2) for m in moments)
-        return spread, (slot + first + number).flatten(0, 1)
-
-    def _slots(self, step: Step) -> Tensor:
-        """Where each row counts, `(N, P)`."""
-        assert step.sensitive is not None and step.target is not None
-        if len(self.partitions) == len(self.attributes):
-            group = step.sensitive.index_select(1, self._axes)
-        else:
-            group = self.groups.group_ids(step.sensitive, self.attributes).unsqueeze(1)
-        slot = group + self._offset
-        if self._block[1] == 1 or step.task == "multiclass":
-            return slot
-        return torch.add(slot, step.target.unsqueeze(1), alpha=self._block[2])
-
-    def _sum(self, values: Tensor, slot: Tensor, classes: int) -> Tensor:
-        if slot.shape[1] > 1:
-            values = values.unsqueeze(-1).expand(*values.shape, slot.shape[1]).flatten(-2)
-        return slot_sums(values, slot.flatten(), classes * prod(self._block))
+    def _slots(self, step: Step, target: Tensor, classes: int) -> list[Tensor]:
+        """Where each row counts in each partition, `(C·N,)`; `target` is `(N,)` or `(C, N)`."""
+        assert step.sensitive is not None
+        _, labels, width = self._block
+        slots, first = [], 1
+        for partition, axes in zip(self.partitions, self._axes, strict=True):
+            if len(axes) == 1:
+                slot = step.sensitive.select(1, axes[0]) + first
+            else:
+                slot = self.groups.group_ids(step.sensitive, partition) + first
+            if labels > 1:
+                slot = torch.add(slot, target, alpha=width)
+            if classes > 1:
+                number = torch.arange(classes, device=slot.device).unsqueeze(1)
+                slot = (slot + number * (labels * width)).flatten()
+            slots.append(slot)
+            first += classes * labels * width
+        return slots
 
     def term(self, sums: Sequence[Tensor]) -> Term:
         """Gap of every partition, averaged."""
+        if sums[0].shape == self._linear and (numbers := numbers_of(*sums[:2])):
+            return self._term_of_numbers(sums, *numbers)
         total, mass, *others = map(self._by_condition, sums)
         if self.criterion == "predictive_parity":
             # The rows that count are themselves soft: their number has a gradient.
@@ -239,13 +240,16 @@ class ParityPenalty(Objective):
         else:
             rates = Rates(mean_scores(total, mass), support)
             gap = parity_gap(rates, self.gap, temperature=self.temperature, ratio=self.ratio)
-        parts = zip(self.partitions, self.num_groups, strict=True)
-        shown = {
-            " & ".join(partition): support[..., index, self._conditions, 1 : count + 1]
-            for index, (partition, count) in enumerate(parts)
-        }
         value = gap.squeeze(-1) if gap.shape[-1] == 1 else gap.mean(-1)
-        return Term(value, support=shown)
+        return Term(value, support=Slices(rows, self._places))
+
+    def _term_of_numbers(
+        self, sums: Sequence[Tensor], total: Sequence[float], mass: Sequence[float]
+    ) -> Term:
+        """The largest gap as a weighted sum of totals."""
+        weights = furthest_pairs(total, mass, self._slots_compared)
+        value = torch.dot(sums[0], sums[0].new_tensor(weights))
+        return Term(value, support=Slices(sums[-1].view(self._block), self._places))
 
     def _by_condition(self, part: Tensor) -> Tensor:
         """Sums `(..., P, conditions, 1 + G)`, of every label and class, unknown groups first."""
@@ -263,6 +267,23 @@ class ParityPenalty(Objective):
         # One row has a rate but no variance, so its part of the bias could not be taken away.
         rates = Rates(mean_scores(total, mass), torch.where(support > 1, support, 0.0))
         return parity_gap(rates, "squared", variance=rate_variance(rates, square))
+
+
+class Slices(Mapping[str, Tensor]):
+    """Parts of a tensor by name, cut when they are asked for, which training steps rarely do."""
+
+    def __init__(self, whole: Tensor, places: Mapping[str, Any]) -> None:
+        self.whole = whole
+        self.places = places
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.whole[self.places[name]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
 
 
 def _class_labels(step: Step) -> Tensor:
