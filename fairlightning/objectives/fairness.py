@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -207,20 +207,27 @@ class Fairness(nn.Module):
             MissingFieldError: If an objective misses a field.
             SetupError: When training on several ranks with an objective that cannot.
         """
-        if len(self.objectives) or not self.training:
+        objectives = tuple(self.items())
+        if objectives or not self.training:
             step = checked_step(step, self.groups, self.task)
-        seen = self._standardised(step)
         task = mean_task_loss(task_loss, step.row_weight, self.members)
-        local = {}
-        for name, objective in self.items():
-            objective.check(seen)
-            if self.training and not objective.additive:
-                _refuse_ranks(name)
-            local[name] = objective.sums(seen)
-        sums = self._reduced(local) if self.training else local
-        losses = self._combine(task, sums, step.parameters)
+        sums: Sums = {}
+        if objectives:
+            sums = self._sums(objectives, self._standardised(step))
+            sums = self._reduced(sums) if self.training else sums
+        losses = self._combine(task, objectives, sums, step.parameters)
         self.last = self._observe(step, task, sums, losses)
         return losses.loss
+
+    def _sums(self, objectives: Iterable[tuple[str, Objective]], step: Step) -> Sums:
+        """What each objective sums of the rows of this rank."""
+        local = {}
+        for name, objective in objectives:
+            objective.check(step)
+            if self.training and not objective.additive:
+                _refuse_ranks(name)
+            local[name] = objective.sums(step)
+        return local
 
     def _standardised(self, step: Step) -> Step:
         """What objectives see of a regression: predictions and targets in deviations."""
@@ -237,13 +244,17 @@ class Fairness(nn.Module):
         """
         total = dict(self._reduced(sums))
         weighted, mass = total.pop("task")
-        return self._combine(weighted / mass, total)
+        return self._combine(weighted / mass, self.items(), total)
 
     def _combine(
-        self, task: Tensor, sums: Sums, parameters: Sequence[Tensor] | None = None
+        self,
+        task: Tensor,
+        objectives: Iterable[tuple[str, Objective]],
+        sums: Sums,
+        parameters: Sequence[Tensor] | None = None,
     ) -> Losses:
         terms, weights = {}, {}
-        for name, objective in self.items():
+        for name, objective in objectives:
             terms[name] = objective.term(sums[name])
             weights[name] = objective.weight
         if self._strengths.task is not None:
