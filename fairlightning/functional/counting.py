@@ -59,23 +59,26 @@ def sum_by_cell(
         For each of the weights `(num_cells, S)`, cells in the order of `GroupSpec.cell_ids`: int64
         counts, or float64 sums.
     """
-    return sum_crossed(cross(code, size, sensitive, groups), size, groups, weights)
+    cross(code, size, sensitive, groups)
+    tables = [_bincount(code, weight, groups.num_cells * size) for weight in weights]
+    return [unknown_last(table.view(-1, size), groups) for table in tables]
 
 
 def cross(code: Tensor, size: int, sensitive: Tensor, groups: GroupSpec) -> Tensor:
-    """Add to the codes of rows, in place, the intersections of their sensitive values.
+    """Add to the codes of rows, in place, `size` times the intersection of sensitive values.
+
+    Intersections are numbered as `GroupSpec.cell_ids` does it, but with the unknown slot of each
+    attribute first, so that it costs one addition per attribute; see `unknown_last`.
 
     Args:
-        code: `(N,)` int64 in `[0, size)`; overwritten, which spares an allocation per batch.
-        size: Number of codes `S`.
-        sensitive: `(N, A)` int64 categories, `-1` for unknown.
+        code: `(N,)` integers in `[0, size)`; overwritten, which spares an allocation per batch.
+        size: Number of codes.
+        sensitive: `(N, A)` categories of the same type, `-1` for unknown.
         groups: The attributes.
 
     Returns:
-        The codes, as `sum_crossed` takes them.
+        The codes, in `[0, num_cells · size)`.
     """
-    # With the unknown slot first, a row's cell costs one addition per attribute. The order of
-    # `cell_ids`, unknown last, is restored on the small table.
     stride, first = size, 0
     for axis in reversed(range(len(groups.sizes))):
         code.add_(sensitive[:, axis], alpha=stride)
@@ -84,14 +87,14 @@ def cross(code: Tensor, size: int, sensitive: Tensor, groups: GroupSpec) -> Tens
     return code.add_(first)
 
 
-def sum_crossed(
-    code: Tensor, size: int, groups: GroupSpec, weights: Sequence[Tensor | None] = (None,)
-) -> list[Tensor]:
-    """Sum rows by codes that `cross` made; see `sum_by_cell`."""
+def unknown_last(table: Tensor, groups: GroupSpec) -> Tensor:
+    """Bring a table `(num_cells, ...)` by codes of `cross` into the order of `GroupSpec.cell_ids`.
+
+    A copy, whatever the order was.
+    """
     axes = list(range(len(groups.sizes)))
-    shape = [*(categories + 1 for categories in groups.sizes), size]
-    tables = (_bincount(code, weight, prod(shape)).view(shape) for weight in weights)
-    return [table.roll([-1] * len(axes), axes).view(-1, size) for table in tables]
+    cells = table.reshape(*(size + 1 for size in groups.sizes), *table.shape[1:])
+    return cells.roll([-1] * len(axes), axes).view(table.shape)
 
 
 def sum_by_code(

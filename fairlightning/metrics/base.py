@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
@@ -28,3 +29,10 @@ class ExactMetric(Metric):
         self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = ""
     ) -> nn.Module:
         return super()._apply(lambda state: state.to(fn(state).device), exclude_state)
+
+
+def writable(state: Tensor) -> Tensor:
+    """The state, or a copy where it was made in inference mode and that has ended."""
+    return (
+        state.clone() if state.is_inference() and not torch.is_inference_mode_enabled() else state
+    )

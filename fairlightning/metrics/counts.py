@@ -8,15 +8,16 @@ from typing import Any
 from torch import Tensor
 
 from fairlightning.functional.confusion import ConfusionTable
+from fairlightning.functional.counting import unknown_last
 from fairlightning.functional.rows import (
     binary_logits,
     check_labels,
     check_threshold,
     check_weight,
 )
-from fairlightning.functional.score_histogram import ScoreTable, confusion_and_scores
+from fairlightning.functional.score_histogram import ScoreTable, add_rows
 from fairlightning.groups import GroupSpec
-from fairlightning.metrics.base import ExactMetric
+from fairlightning.metrics.base import ExactMetric, writable
 from fairlightning.metrics.confusion import GroupConfusion, selected
 from fairlightning.metrics.scores import GroupScores
 from fairlightning.metrics.tables import GroupTables
@@ -41,6 +42,8 @@ class GroupCounts(ExactMetric):
     tensor([0, 1, 1])
     """
 
+    histogram: Tensor
+
     def __init__(
         self,
         groups: GroupSpec | Mapping[str, Iterable[object]],
@@ -60,7 +63,9 @@ class GroupCounts(ExactMetric):
         """Count the rows of a batch; arguments and errors are those of `GroupConfusion.update`."""
         logits = binary_logits(logits)
         rows = len(logits)
-        confusion, scores = confusion_and_scores(
+        self.histogram = writable(self.histogram)
+        confusion, scores = add_rows(
+            self.histogram,
             logits,
             selected(logits, self.threshold),
             check_labels(target, rows),
@@ -69,6 +74,7 @@ class GroupCounts(ExactMetric):
             weight=None if weight is None else check_weight(weight, rows),
         )
         counted = scores._asdict() | confusion._asdict()
+        del counted["histogram"]
         for name, table in counted.items():
             setattr(self, name, getattr(self, name) + table)
 
@@ -77,4 +83,6 @@ class GroupCounts(ExactMetric):
         confusion, scores = (
             [getattr(self, name) for name in kind._fields] for kind in (ConfusionTable, ScoreTable)
         )
-        return GroupTables(ConfusionTable(*confusion), ScoreTable(*scores))
+        found = ScoreTable(*scores)
+        histogram = unknown_last(self.histogram, self.groups)
+        return GroupTables(ConfusionTable(*confusion), found._replace(histogram=histogram))

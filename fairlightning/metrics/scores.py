@@ -9,11 +9,16 @@ import torch
 from torch import Tensor
 
 from fairlightning.exceptions import ArgumentError
-from fairlightning.functional.counting import check_slots
+from fairlightning.functional.counting import check_slots, unknown_last
 from fairlightning.functional.rows import binary_logits, check_labels, check_weight
-from fairlightning.functional.score_histogram import ScoreTable, bin_edges, check_resolution
+from fairlightning.functional.score_histogram import (
+    ScoreTable,
+    add_rows,
+    bin_edges,
+    check_resolution,
+)
 from fairlightning.groups import GroupSpec
-from fairlightning.metrics.base import ExactMetric
+from fairlightning.metrics.base import ExactMetric, writable
 
 
 class GroupScores(ExactMetric):
@@ -93,23 +98,25 @@ class GroupScores(ExactMetric):
         """
         logits = binary_logits(logits)
         rows = len(logits)
-        table = ScoreTable.of_rows(
+        self.histogram = writable(self.histogram)
+        _, table = add_rows(
+            self.histogram,
             logits,
+            torch.zeros_like(logits, dtype=torch.bool),  # decisions are counted elsewhere
             check_labels(target, rows),
             self.groups.check(sensitive, rows),
             self.groups,
             weight=None if weight is None else check_weight(weight, rows),
-            resolution=self.resolution,
             score_bins=self.score_bins,
         )
-        self.histogram = self.histogram + table.histogram
         self.moments = self.moments + table.moments
         self.rows = self.rows + table.rows
         self.undecided = self.undecided + table.undecided
 
     def compute(self) -> ScoreTable:
         """Return the table of all rows so far, over all processes."""
-        return ScoreTable(self.histogram, self.moments, self.rows, self.undecided)
+        histogram = unknown_last(self.histogram, self.groups)
+        return ScoreTable(histogram, self.moments, self.rows, self.undecided)
 
 
 def _check_bins(score_bins: int) -> int:

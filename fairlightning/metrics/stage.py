@@ -90,7 +90,9 @@ class StageMetrics(nn.Module, ABC):
         """
         if self._held and (weight is None) != (self._held[0].weight is None):
             self._count()
-        self._held.append(Rows(prediction.detach(), target, sensitive, weight))
+        if prediction.requires_grad:
+            prediction = prediction.detach()
+        self._held.append(Rows(prediction, target, sensitive, weight))
         self._held_rows += len(prediction)
         if self._held_rows >= CHUNK:
             self._count()
