@@ -31,7 +31,7 @@ class GroupScores(ExactMetric):
     At the default resolution the bound on the error of an area is 0.001 where logits have a
     standard deviation of 1, and less where they spread wider; the error itself was some hundred
     times smaller. The state takes 15 kB for each cell. On one CPU thread an update takes 0.3 ms for
-    1,024 rows in two groups, and 1 to 2 ms for 65,536 in 200.
+    1,024 rows in two groups, and some 3 ms for 65,536 in 200.
 
     Args:
         groups: Sensitive attributes and their categories.
