@@ -28,12 +28,12 @@ def _step(ratio: str, command: str) -> Measured:
     return Measured(f"a training step takes {ratio} times a plain one", (ratio,), command)
 
 
-STEP_ADVERSARIAL = _step("1.32", STEP)
-STEP_PARITY = _step("1.14", STEP)
-STEP_CONSTRAINED = _step("1.43", METHODS)
+STEP_ADVERSARIAL = _step("1.33", STEP)
+STEP_PARITY = _step("1.09", STEP)
+STEP_CONSTRAINED = _step("1.59", METHODS)
 STEP_PROJECTION = _step("1.47", METHODS)
-STEP_MULTI_OBJECTIVE = _step("1.50", METHODS)
-STEP_DEPENDENCE = _step("6.05", METHODS)
+STEP_MULTI_OBJECTIVE = _step("1.20", METHODS)
+STEP_DEPENDENCE = _step("4.51", METHODS)
 
 CONFLICT = Measured(
     "on Adult, demographic-parity difference for sex from 0.178 to 0.069 for 0.66 points of "
