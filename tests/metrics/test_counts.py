@@ -50,3 +50,39 @@ def test_what_cannot_be_counted_is_refused():
         metric.update(logits, target, sensitive, torch.full((8,), -1.0))
     with pytest.raises(ArgumentError, match="threshold"):
         GroupCounts(GROUPS, 1.0)
+
+
+@pytest.mark.parametrize("kind", [GroupCounts, GroupScores])
+def test_a_table_that_was_given_out_is_not_counted_into(kind):
+    metric = kind(GROUPS)
+    metric.update(*batch(40)[:3])
+    first = getattr(metric.compute(), "scores", metric.compute()).histogram
+    before = first.clone()
+    metric.update(*batch(40)[:3])
+    assert torch.equal(first, before)
+    assert getattr(metric.compute(), "scores", metric.compute()).histogram.sum() == 80
+
+
+@pytest.mark.parametrize("kind", [GroupCounts, GroupScores])
+def test_what_began_in_inference_mode_goes_on_outside(kind):
+    metric = kind(GROUPS)
+    with torch.inference_mode():
+        metric.reset()
+        metric.update(*batch(40)[:3])
+    metric.update(*batch(40)[:3])
+    assert metric.histogram.sum() == 80
+
+
+def test_counts_merge_and_begin_anew():
+    one, other = GroupCounts(GROUPS), GroupCounts(GROUPS)
+    one.update(*batch(40)[:3])
+    other.update(*batch(30)[:3])
+    one.merge_state(other)
+    assert one.compute().scores.histogram.sum() == 70
+    assert other.compute().scores.histogram.sum() == 30
+    one.reset()
+    assert one.compute().scores.histogram.sum() == 0
+    batch_alone = one(*batch(20)[:3])  # forward: the figures of the batch, added to the state
+    assert batch_alone.scores.histogram.sum() == 20
+    one(*batch(5)[:3])
+    assert one.compute().scores.histogram.sum() == 25

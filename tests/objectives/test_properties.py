@@ -7,6 +7,7 @@ import torch
 from torch.autograd import gradcheck
 
 from fairlightning.functional import CRITERIA, GAPS
+from fairlightning.functional.parity import numbers_of
 from fairlightning.groups import GroupSpec
 from fairlightning.objectives import (
     Adversary,
@@ -317,3 +318,45 @@ def test_debiased_leaves_out_groups_of_one_row_but_counts_them():
     without = penalty(Step(logits[:20], target[:20], race[:20]))
     assert torch.allclose(whole.value, without.value)
     assert whole.support["race"].tolist() == [[10, 10, 1]]
+
+
+@pytest.mark.parametrize("criterion", ["demographic_parity", "equalized_odds", "equal_opportunity"])
+@pytest.mark.parametrize("intersections", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("case", ["plain", "absent", "one group", "unknown", "no rows"])
+def test_the_gap_among_numbers_is_that_of_tensors(criterion, intersections, weighted, case):
+    batch = step(rows=0 if case == "no rows" else 60)
+    sex, race = batch.sensitive.unbind(1)
+    if case == "absent":
+        race[race == 2] = 0
+    elif case == "one group":
+        sex[sex == 1] = 0
+    elif case == "unknown":
+        sex.fill_(-1)
+    weight = torch.rand(len(batch.target), dtype=torch.float64).round(decimals=1)
+    logits = batch.logits.requires_grad_()
+    batch = batch._replace(row_weight=weight if weighted else None)
+    penalty = ParityPenalty(SPEC, criterion=criterion, intersections=intersections)
+    sums = penalty.sums(batch)
+    assert numbers_of(*sums) is not None
+    quick = penalty.term(sums)
+    general = penalty.term([part.unsqueeze(0) for part in sums])  # as of one model among several
+    assert quick.value.item() == pytest.approx(general.value.item(), abs=1e-12)
+    one, other = (
+        torch.autograd.grad(term.value.sum(), logits, retain_graph=True)[0]
+        for term in (quick, general)
+    )
+    assert torch.allclose(one, other, atol=1e-12)
+    for name, support in quick.support.items():
+        assert torch.equal(support, general.support[name].squeeze(0))
+    if case in ("plain", "absent"):
+        assert quick.value > 0 and one.abs().sum() > 0
+
+
+def test_many_groups_are_compared_as_tensors():
+    groups = GroupSpec({"region": [str(i) for i in range(300)]})
+    sensitive = torch.arange(600).remainder(300).unsqueeze(1)
+    logits = torch.linspace(-1, 1, 600, dtype=torch.float64).unsqueeze(1)
+    found = ParityPenalty(groups)(Step(logits, torch.ones(600).long(), sensitive)).value
+    means = torch.sigmoid(logits).view(2, 300).mean(0)
+    assert found.item() == pytest.approx((means.max() - means.min()).item())
