@@ -11,8 +11,8 @@ import torch
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from matplotlib.figure import Figure
 
+from fairlightning.functional.score_bins import edges_of
 from fairlightning.functional.score_figures import reliability
-from fairlightning.functional.score_histogram import edges_of
 from fairlightning.groups import GroupSpec
 from fairlightning.metrics import GAP_METRICS, GroupTables, Key, Record, readable, tag
 from fairlightning.report.figures import (

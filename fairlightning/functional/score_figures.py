@@ -16,7 +16,7 @@ from torch import Tensor
 from fairlightning.exceptions import check_choice
 from fairlightning.functional.ranking import area_from_wins
 from fairlightning.functional.rates import Rates, rates_from_sums
-from fairlightning.functional.score_histogram import edges_of
+from fairlightning.functional.score_bins import edges_of
 
 Distance = Literal["kolmogorov_smirnov", "wasserstein"]
 

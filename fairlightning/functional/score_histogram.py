@@ -1,21 +1,19 @@
 """Scores counted by cell, label and bin: the tables of which `functional.score_figures` speaks.
 
-Two tables hold the scores of any number of rows. The *histogram* `(..., M, 2, B)` is fine, binned
-on the logit, for ranking and distances. The *moments* `(..., M, 2, K, 3)` are coarse, binned on the
-score, but hold the sums that make calibration and Brier score exact. The axis of size 2 is the
-label.
+Two tables hold the scores of any number of rows. The *histogram* `(..., M, 2, B)` is fine, in bins
+of the logit (`functional.score_bins`), for ranking and distances. The *moments* `(..., M, 2, K, 3)`
+are coarse, binned on the score, but hold the sums that make calibration and Brier score exact. The
+axis of size 2 is the label.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import inf
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from fairlightning.exceptions import ArgumentError
 from fairlightning.functional.confusion import ConfusionTable
 from fairlightning.functional.counting import (
     count_undecided,
@@ -23,10 +21,9 @@ from fairlightning.functional.counting import (
     partition_sums,
     unknown_last,
 )
+from fairlightning.functional.score_bins import logit_bins, num_bins, resolution_of
 from fairlightning.groups import GroupSpec
 
-_NEAR = 0.25  # logits up to which bins have one width; a power of two
-_OCTAVES = 7  # how often it doubles from there: the last finite edge is 0.25·2⁷ − 0.25 = 31.75
 _BLOCK = 2**15  # rows counted at a time: what they need for it stays in the cache
 _NONE = torch.tensor(0)
 
@@ -35,7 +32,7 @@ class ScoreTable(NamedTuple):
     """Scores summed by cell and label.
 
     Attributes:
-        histogram: `(..., M, 2, B)` float64 mass of the rows in each bin of `bin_edges`.
+        histogram: `(..., M, 2, B)` float64 mass of the rows in each bin of `score_bins.bin_edges`.
         moments: `(..., M, 2, K, 3)` float64: for `K` bins of equal width in the score the mass, and
             the weighted sums of the score and of its squared distance from the label.
         rows: `(..., M, 2)` int64 number of rows of positive weight.
@@ -67,7 +64,7 @@ class ScoreTable(NamedTuple):
             sensitive: `(N, A)` int64 codes, `-1` for unknown.
             groups: The attributes.
             weight: `(N,)` row weights ≥ 0.
-            resolution: See `bin_edges`.
+            resolution: See `score_bins.bin_edges`.
             score_bins: Number `K` of bins of equal width in the score.
         """
         _, table = confusion_and_scores(
@@ -105,74 +102,6 @@ class ScoreTable(NamedTuple):
         )
 
 
-def logit_bins(logits: Tensor, resolution: int = 64) -> Tensor:
-    """Bin of each logit, in the order of the logits.
-
-    The bin is the leading bits of the float32 number |logit| + 1/4, so that the same logit falls
-    into the same bin whatever batch it comes in, in a few passes over the rows.
-
-    Args:
-        logits: `(N,)` floating-point, none NaN.
-        resolution: See `bin_edges`.
-
-    Returns:
-        `(N,)` int32 in `[0, 14·resolution)`, freshly allocated.
-    """
-    logits = logits.float() + 0.0  # makes 0 of −0
-    shift = 23 - (resolution.bit_length() - 1)
-    first = _bits(_NEAR) >> shift
-    distance = (logits.abs().add_(_NEAR).view(torch.int32) >> shift).sub_(first)
-    distance.clamp_(max=_OCTAVES * resolution - 1)
-    # A negative number's sign bit, spread over all bits, turns bin k into −1 − k.
-    signed = distance.bitwise_xor_(logits.view(torch.int32) >> 31)
-    return signed.add_(_OCTAVES * resolution)
-
-
-def bin_edges(resolution: int = 64) -> Tensor:
-    """Edges of the bins, as logits.
-
-    Bins are `0.25 / resolution` wide up to |logit| = 0.25, twice that up to 0.75, four times up to
-    1.75, and so on: about 1/resolution of |logit| + 1/4. The outermost hold all beyond ±31.5 or so,
-    where scores are within 2·10⁻¹⁴ of 0 and 1.
-
-    Args:
-        resolution: Bins to each doubling, a power of two.
-
-    Returns:
-        `(B + 1,)` float64 with `B = 14·resolution`, from −∞ to ∞.
-    """
-    half = _OCTAVES * resolution
-    shift = 23 - (resolution.bit_length() - 1)
-    bits = (torch.arange(half, dtype=torch.int32) << shift) + _bits(_NEAR)
-    positive = torch.cat([bits.view(torch.float32).double() - _NEAR, torch.tensor([inf]).double()])
-    return torch.cat([-positive[1:].flip(0), positive])
-
-
-def edges_of(histogram: Tensor) -> Tensor:
-    """Edges of the bins of a `(..., B)` histogram, `(B + 1,)` logits; see `bin_edges`."""
-    return bin_edges(histogram.shape[-1] // (2 * _OCTAVES)).to(histogram.device)
-
-
-def check_resolution(resolution: int) -> int:
-    """Return the resolution after checking that it is a power of two from 1 to 4,096.
-
-    Raises:
-        ArgumentError: If it is not.
-    """
-    if not 1 <= resolution <= 4096 or resolution & (resolution - 1):
-        raise ArgumentError.of(
-            "resolution",
-            found=resolution,
-            expected="a power of two from 1 to 4096",
-            mend="pass 64, or more bins for a smaller binning error",
-        )
-    return resolution
-
-
-def _bits(value: float) -> int:
-    return int(torch.tensor(value, dtype=torch.float32).view(torch.int32))
-
-
 def confusion_and_scores(
     logits: Tensor,
     decision: Tensor,
@@ -195,7 +124,7 @@ def confusion_and_scores(
         sensitive: `(N, A)` int64 codes, `-1` for unknown.
         groups: The attributes.
         weight: `(N,)` row weights ≥ 0.
-        resolution: See `bin_edges`.
+        resolution: See `score_bins.bin_edges`.
         score_bins: Number of bins of equal width in the score.
     """
     histogram = empty_histogram(groups, resolution).to(logits.device)
@@ -206,7 +135,7 @@ def confusion_and_scores(
 
 def empty_histogram(groups: GroupSpec, resolution: int) -> Tensor:
     """Zeros of the shape of `ScoreTable.histogram`, to count into."""
-    return torch.zeros(groups.num_cells, 2, 2 * _OCTAVES * resolution, dtype=torch.float64)
+    return torch.zeros(groups.num_cells, 2, num_bins(resolution), dtype=torch.float64)
 
 
 def add_rows(
@@ -290,11 +219,10 @@ def _add_block(
     groups: GroupSpec,
     score_bins: int,
 ) -> None:
-    num_bins = histogram.shape[-1]
     one = histogram.new_ones(()).expand(len(logits))
     # Codes are put together in int32, which is added in half the time.
     cell = cross(label.to(torch.int32), 2, sensitive.to(torch.int32), groups)
-    fine = logit_bins(logits, num_bins // (2 * _OCTAVES)).add_(cell, alpha=num_bins)
+    fine = logit_bins(logits, resolution_of(histogram)).add_(cell, alpha=histogram.shape[-1])
     histogram.view(-1).scatter_add_(0, fine.long(), one if weight is None else weight)
     score = torch.sigmoid(logits.double())
     error = (score - label.double()).square_()

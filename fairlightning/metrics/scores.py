@@ -11,12 +11,8 @@ from torch import Tensor
 from fairlightning.exceptions import ArgumentError
 from fairlightning.functional.counting import check_slots, unknown_last
 from fairlightning.functional.rows import binary_logits, check_labels, check_weight
-from fairlightning.functional.score_histogram import (
-    ScoreTable,
-    add_rows,
-    bin_edges,
-    check_resolution,
-)
+from fairlightning.functional.score_bins import check_resolution, num_bins
+from fairlightning.functional.score_histogram import ScoreTable, add_rows, empty_histogram
 from fairlightning.groups import GroupSpec
 from fairlightning.metrics.base import ExactMetric, writable
 
@@ -70,11 +66,11 @@ class GroupScores(ExactMetric):
         self.groups = GroupSpec.of(groups)
         self.resolution = check_resolution(resolution)
         self.score_bins = _check_bins(score_bins)
-        cells, num_bins = self.groups.num_cells, len(bin_edges(resolution)) - 1
-        check_slots(cells, 2, num_bins)
+        cells = self.groups.num_cells
+        check_slots(cells, 2, num_bins(resolution))
         check_slots(cells, 2, score_bins, 3)
         zeros = torch.zeros(cells, 2, dtype=torch.long)
-        histogram = torch.zeros(cells, 2, num_bins, dtype=torch.float64)
+        histogram = empty_histogram(self.groups, resolution)
         moments = torch.zeros(cells, 2, score_bins, 3, dtype=torch.float64)
         self.add_state("histogram", histogram, dist_reduce_fx="sum")
         self.add_state("moments", moments, dist_reduce_fx="sum")

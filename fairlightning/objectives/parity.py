@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from math import prod
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,6 +36,7 @@ from fairlightning.functional.tasks import (
 )
 from fairlightning.groups import GroupSpec
 from fairlightning.objectives.base import Objective, Step, Term
+from fairlightning.objectives.slices import Slices
 
 CLASSIFIERS: tuple[TaskKind, ...] = ("binary", "multiclass")
 
@@ -267,23 +267,6 @@ class ParityPenalty(Objective):
         # One row has a rate but no variance, so its part of the bias could not be taken away.
         rates = Rates(mean_scores(total, mass), torch.where(support > 1, support, 0.0))
         return parity_gap(rates, "squared", variance=rate_variance(rates, square))
-
-
-class Slices(Mapping[str, Tensor]):
-    """Parts of a tensor by name, cut when they are asked for, which training steps rarely do."""
-
-    def __init__(self, whole: Tensor, places: Mapping[str, Any]) -> None:
-        self.whole = whole
-        self.places = places
-
-    def __getitem__(self, name: str) -> Tensor:
-        return self.whole[self.places[name]]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.places)
-
-    def __len__(self) -> int:
-        return len(self.places)
 
 
 def _class_labels(step: Step) -> Tensor:

@@ -11,6 +11,7 @@ from sklearn import metrics as sklearn
 from torchmetrics.functional.classification import binary_calibration_error
 
 from fairlightning.functional.ranking import group_auroc
+from fairlightning.functional.score_bins import bin_edges, logit_bins
 from fairlightning.functional.score_figures import (
     DISTANCES,
     binned_auroc,
@@ -20,7 +21,7 @@ from fairlightning.functional.score_figures import (
     score_distance,
     with_mass,
 )
-from fairlightning.functional.score_histogram import ScoreTable, bin_edges, logit_bins
+from fairlightning.functional.score_histogram import ScoreTable
 from fairlightning.groups import GroupSpec
 from fairlightning.metrics import GroupScores
 
