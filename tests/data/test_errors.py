@@ -9,7 +9,7 @@ from fairlightning.data import TabularDataModule
 from fairlightning.exceptions import DataError
 
 
-def refused(build, *parts, **arguments):
+def assert_refused(build, *parts, **arguments):
     """The data module is refused with all parts in the message."""
     with pytest.raises(DataError) as caught:
         build(**arguments).setup()
@@ -62,7 +62,7 @@ def refused(build, *parts, **arguments):
     ids=str,
 )
 def test_arguments_that_do_not_fit(module, arguments, parts):
-    refused(module, *parts, **arguments)
+    assert_refused(module, *parts, **arguments)
 
 
 def with_value(column, value, count=1):
@@ -126,7 +126,7 @@ def with_value(column, value, count=1):
     ],
 )
 def test_tables_that_cannot_be_used(module, table, change, arguments, parts):
-    refused(module, *parts, source=change(table.copy()), **arguments)
+    assert_refused(module, *parts, source=change(table.copy()), **arguments)
 
 
 def test_files(module, table, tmp_path):
@@ -136,14 +136,14 @@ def test_files(module, table, tmp_path):
     (tmp_path / "broken.csv.zip").write_bytes(b"x")
     (tmp_path / "broken.csv.gz").write_bytes(b"x")
     (tmp_path / "empty.csv").write_text("")
-    refused(module, "no file", "did you mean 'people.csv'?", source=tmp_path / "poeple.csv")
-    refused(module, "no file", "holds 'broken.csv.gz'", source=tmp_path / "zzzzzz")
-    refused(module, "there is no folder", source=tmp_path / "nowhere" / "people.csv")
-    refused(module, "'people.xlsx'", ".csv.gz", "convert", source=tmp_path / "people.xlsx")
+    assert_refused(module, "no file", "did you mean 'people.csv'?", source=tmp_path / "poeple.csv")
+    assert_refused(module, "no file", "holds 'broken.csv.gz'", source=tmp_path / "zzzzzz")
+    assert_refused(module, "there is no folder", source=tmp_path / "nowhere" / "people.csv")
+    assert_refused(module, "'people.xlsx'", ".csv.gz", "convert", source=tmp_path / "people.xlsx")
     for name in ("broken.parquet", "broken.csv.zip", "broken.csv.gz", "empty.csv"):
-        refused(module, f"{name!r}, which cannot be read", source=tmp_path / name)
+        assert_refused(module, f"{name!r}, which cannot be read", source=tmp_path / name)
     (tmp_path / "sub").mkdir()
-    refused(module, "holds no table", source=tmp_path / "sub" / "x.csv")
+    assert_refused(module, "holds no table", source=tmp_path / "sub" / "x.csv")
 
 
 def test_new_rows_are_checked(module, table):

@@ -27,7 +27,7 @@ from fairlightning.objectives import (
 MEMBERS = 4
 
 
-def same(tmp_path, front, alone, epochs=5):
+def assert_same(tmp_path, front, alone, epochs=5):
     """Train the front and each of the modules alone; all weights must agree."""
     before = front.double().export(0).state_dict()
     fit(front, tmp_path, max_epochs=epochs)
@@ -69,7 +69,7 @@ def test_weights_of_several_objectives_and_the_task(tmp_path):
             objective.full_weight *= strength[name][k]
         combination = WeightedSum(task=strength["task"][k])
         alone.append(FairModule(network, SPEC, objectives=own, combination=combination))
-    same(tmp_path, front, alone)
+    assert_same(tmp_path, front, alone)
     front.fairness.strength = {name: [1.0] * MEMBERS for name in strength}
     assert front.fairness.set_factor("parity", 0.5) == (0.5,) * MEMBERS
 
@@ -103,7 +103,7 @@ def test_learning_rates(tmp_path, make):
         FairModule(network, SPEC, objectives=objectives("adversary"), learning_rate=rate, **options)
         for network, rate in zip(networks(), rates, strict=True)
     ]
-    same(tmp_path, front, alone)
+    assert_same(tmp_path, front, alone)
 
 
 def test_equal_learning_rates_cost_nothing():
@@ -128,7 +128,7 @@ def test_seeds(tmp_path):
         torch.manual_seed(seed)
         adversary = Adversary(SPEC, in_features=9, feed="both")
         alone.append(FairModule(network, SPEC, strength=one, objectives={"adversary": adversary}))
-    same(tmp_path, front, alone)
+    assert_same(tmp_path, front, alone)
 
 
 def test_seeds_leave_given_networks_and_the_random_state_alone():
@@ -171,7 +171,7 @@ def test_running_statistics_of_batch_norm(tmp_path, momentum):
         FairModule(network, SPEC, strength=one, objectives=objectives("max"))
         for network, one in zip(networks(make), strength, strict=True)
     ]
-    singles = same(
+    singles = assert_same(
         tmp_path, front, alone, 10
     )  # running statistics are in the state that is compared
     means = front.network.module.body[2].running_mean
@@ -209,7 +209,7 @@ def test_scalarisations(tmp_path, name):
         FairModule(network, SPEC, strength=one, objectives=two_penalties(), combination=make())
         for network, one in zip(networks(), strength, strict=True)
     ]
-    same(tmp_path, front, alone)
+    assert_same(tmp_path, front, alone)
 
 
 def test_bounds_and_task_weights_of_members_under_scalarisations(tmp_path):
@@ -231,7 +231,7 @@ def test_bounds_and_task_weights_of_members_under_scalarisations(tmp_path):
         )
         for network, bound, weight in zip(networks(), bounds, task, strict=True)
     ]
-    same(tmp_path, front, alone)
+    assert_same(tmp_path, front, alone)
     front.fairness.combination.bounds["parity"] = [0.1, 0.2]
     with pytest.raises(ValueError, match="bounds: found 2 for 'parity'"):
         front.training_step(next(iter(batches())), 0)
@@ -252,7 +252,7 @@ def test_chebyshev_with_task_weights(tmp_path):
         )
         for network, task, parity in zip(networks(), *grid.values(), strict=True)
     ]
-    same(tmp_path, front, alone)
+    assert_same(tmp_path, front, alone)
 
 
 class Recording(FrontModule):

@@ -117,12 +117,12 @@ def test_what_is_not_there_takes_no_part(entries):
             gaps.append(high - low)
             quotients.append(low / high if high > 0 else np.nan)
         gap = sum(gaps) if chosen.combine == "sum" else max(gaps)
-        check(criterion_difference(table, criterion), gap, min(least))
+        assert_as_expected(criterion_difference(table, criterion), gap, min(least))
         if criterion in RATIOS:
-            check(criterion_ratio(table, criterion), np.min(quotients), min(least))
+            assert_as_expected(criterion_ratio(table, criterion), np.min(quotients), min(least))
 
 
-def check(found, value, support):
+def assert_as_expected(found, value, support):
     assert torch.isfinite(found.value)
     if np.isfinite(value) and support:
         assert found.value.item() == pytest.approx(value, abs=1e-12)

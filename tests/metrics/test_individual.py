@@ -56,7 +56,7 @@ def pieces(rows):
     return [tuple(column[a:b] for column in rows) for a, b in ((0, 7), (7, 7), (7, 40), (40, None))]
 
 
-def close(first, second, tolerance=1e-12):
+def assert_close(first, second, tolerance=1e-12):
     pairs = zip(first, second, strict=True)
     assert all(torch.allclose(a.double(), b.double(), tolerance, tolerance) for a, b in pairs)
 
@@ -78,7 +78,7 @@ def test_consistency_is_that_of_a_loop(rows, neighbors, seed, decide):
     group = GROUPS.group_ids(sensitive, ("race",))
     rates = fn.group_consistency(outputs, features, group, 3, neighbors)
     metric = fed(Consistency(GROUPS, neighbors, 0.5 if decide else None), batch(rows, seed))
-    close(mean_rates(metric.of_partition(("race",)), 0), rates, 1e-6)
+    assert_close(mean_rates(metric.of_partition(("race",)), 0), rates, 1e-6)
     for g in range(3):
         assert rates.support[g] == (group == g).sum()
         if rates.support[g]:
@@ -100,7 +100,7 @@ def test_models_share_their_neighbours():
     both = torch.stack([logits, logits.square()]).sigmoid()
     found = fn.consistency(both, features)
     for model in range(2):
-        close([found.value[model]], [fn.consistency(both[model], features).value])
+        assert_close([found.value[model]], [fn.consistency(both[model], features).value])
 
 
 def test_neighbours_and_features_are_checked():
@@ -197,11 +197,11 @@ def test_several_classes_flip_by_their_highest_logit():
     found = fn.flips(logits, [other])
     assert found.flipped.tolist() == [1.0, 0.0]
     expected = (logits.double().softmax(1) - other.double().softmax(1)).abs().sum(1) / 2
-    close([found.change], [expected])
+    assert_close([found.change], [expected])
     # Two classes are one logit: their difference.
     two = torch.randn(9, 2), torch.randn(9, 2)
     found = fn.flips(two[0], [two[1]])
-    close(found, fn.flips(*((two[0].diff()), [two[1].diff()])), 1e-6)
+    assert_close(found, fn.flips(*((two[0].diff()), [two[1].diff()])), 1e-6)
 
 
 @pytest.mark.parametrize("columns", [None, 3])
@@ -240,7 +240,7 @@ def test_flipping_the_column_that_the_model_sees(columns):
         )
     assert 0 < fn.flip_rates(overall_moments(moments)).rate < 1
     everyone = fn.flip_share(layer, inputs, flip)
-    close(everyone, overall_moments(moments))
+    assert_close(everyone, overall_moments(moments))
     with torch.no_grad():
         layer.weight[:, 2] = 0
     blind = fn.flip_share(layer, inputs, flip)
@@ -289,14 +289,14 @@ def test_counterfactuals_are_checked():
 def test_pieces_merge_to_the_whole(make, rows):
     rows = rows()
     whole, parts = fed(make(), rows).compute(), pieces(rows)
-    close(fed(make(), *parts).compute(), whole)
+    assert_close(fed(make(), *parts).compute(), whole)
     merged = fed(make(), *parts[:2])
     merged.merge_state(fed(make(), *parts[2:]))
-    close(merged.compute(), whole)
+    assert_close(merged.compute(), whole)
     copy = pickle.loads(pickle.dumps(fed(make(), *parts[:2])))
-    close(fed(copy.to(torch.bfloat16), *parts[2:]).compute(), whole)
+    assert_close(fed(copy.to(torch.bfloat16), *parts[2:]).compute(), whole)
     copy.reset()
-    close(fed(copy, rows).compute(), whole)
+    assert_close(fed(copy, rows).compute(), whole)
 
 
 def _stacked(rows):
@@ -327,4 +327,4 @@ def test_two_processes_count_as_one(tmp_path, parts):
     expected = _work(0, [[*parts[0], *parts[1]]])
     for found in two_processes(tmp_path, _work, parts):
         for mine, whole in zip(found, expected, strict=True):
-            close(mine, whole, 1e-10)
+            assert_close(mine, whole, 1e-10)

@@ -93,7 +93,7 @@ def alone(kind, batch, partition, group):
     return metric.compute().double()
 
 
-def check(values, kind, batch):
+def assert_as_expected(values, kind, batch):
     assert list(values) == ["sex", "race", "sex & race"]
     for partition in GROUPS.partitions:
         found = values[" & ".join(partition)]
@@ -128,21 +128,21 @@ def pieces(batch, cuts=(0, 7, 7, 120, 200)):
 @pytest.mark.parametrize("kind", METRICS)
 def test_every_group_has_the_value_of_its_rows(kind):
     batch = rows(kind)
-    check(fed(PerGroup(METRICS[kind], GROUPS), batch).compute(), kind, batch)
+    assert_as_expected(fed(PerGroup(METRICS[kind], GROUPS), batch).compute(), kind, batch)
     metric = fed(PerGroup(METRICS[kind](), GROUPS), *pieces(batch))
-    check(metric.compute(), kind, batch)
+    assert_as_expected(metric.compute(), kind, batch)
     copy = pickle.loads(pickle.dumps(metric))
-    check(copy.compute(), kind, batch)
+    assert_as_expected(copy.compute(), kind, batch)
     copy.reset()
     assert not copy.compute()["sex"].rows.any()
     later = rows(kind, seed=1)
-    check(fed(copy, later).compute(), kind, later)
-    check(metric(*later[0], sensitive=later[2], **later[1]), kind, later)
+    assert_as_expected(fed(copy, later).compute(), kind, later)
+    assert_as_expected(metric(*later[0], sensitive=later[2], **later[1]), kind, later)
     if kind != "pearson":
         # Pearson's own batches differ from the whole by more than the tolerance of float32.
         both = [torch.cat(pair) for pair in zip(batch[0], later[0], strict=True)]
         named = {name: torch.cat([batch[1][name], later[1][name]]) for name in batch[1]}
-        check(metric.compute(), kind, (both, named, torch.cat([batch[2], later[2]])))
+        assert_as_expected(metric.compute(), kind, (both, named, torch.cat([batch[2], later[2]])))
 
 
 @settings(max_examples=25, deadline=None)
@@ -152,7 +152,7 @@ def test_any_groups_may_be_absent(codes, data):
     batch = (columns, named, torch.tensor(codes).long().view(-1, 2))
     cut = data.draw(st.integers(0, len(codes)))
     metric = fed(PerGroup(tc.BinaryAccuracy, GROUPS), *pieces(batch, (0, cut, len(codes))))
-    check(metric.compute(), "accuracy", batch)
+    assert_as_expected(metric.compute(), "accuracy", batch)
 
 
 class Fragile(tm.Metric):
@@ -291,13 +291,13 @@ def test_parts_merge_to_the_whole(kind):
             metric.merge_state(fed(PerGroup(METRICS[kind], GROUPS), *parts[2:]))
         return
     metric.merge_state(PerGroup(METRICS[kind], GROUPS))
-    check(metric.compute(), kind, parts[0])
+    assert_as_expected(metric.compute(), kind, parts[0])
     metric.merge_state(fed(PerGroup(METRICS[kind], GROUPS), *parts[2:]))
-    check(metric.compute(), kind, batch)
+    assert_as_expected(metric.compute(), kind, batch)
     copy = PerGroup(METRICS[kind], GROUPS)
     copy.merge_state(metric)
     metric.reset()
-    check(copy.compute(), kind, batch)
+    assert_as_expected(copy.compute(), kind, batch)
     with pytest.raises(ArgumentError, match="incoming_state"):
         metric.merge_state(PerGroup(METRICS[kind], RACE))
 
@@ -329,4 +329,4 @@ def test_two_processes_count_as_one(tmp_path, kind, split):
     second = [*first, rows(kind, 10, seed=5), rows(kind, 10, seed=6)]
     for found in two_processes(tmp_path, _work, kind, parts):
         for values, batches in zip(found, (first, second), strict=True):
-            check(values, kind, _joined(kind, batches))
+            assert_as_expected(values, kind, _joined(kind, batches))

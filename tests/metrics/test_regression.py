@@ -66,7 +66,7 @@ def regression(*batches, groups=GROUPS):
     return fed(GroupRegression(groups), *batches)
 
 
-def close(first, second, tolerance=1e-12):
+def assert_close(first, second, tolerance=1e-12):
     pairs = zip(first, second, strict=True)
     assert all(torch.allclose(a.double(), b.double(), tolerance, tolerance) for a, b in pairs)
 
@@ -211,22 +211,22 @@ def test_absent_groups_keep_their_slots(codes, support):
 def test_pieces_merge_to_the_whole():
     rows = batch()
     whole, parts = regression(rows).compute(), pieces(rows)
-    close(regression(*parts).compute(), whole)
+    assert_close(regression(*parts).compute(), whole)
     merged = regression(*parts[:2])
     merged.merge_state(regression(*parts[2:]))
-    close(merged.compute(), whole)
+    assert_close(merged.compute(), whole)
     shuffled = torch.randperm(200)
-    close(regression(tuple(column[shuffled] for column in rows)).compute(), whole)
+    assert_close(regression(tuple(column[shuffled] for column in rows)).compute(), whole)
     stepwise = GroupRegression(GROUPS)
     for part in parts:
-        close(stepwise(*part), regression(part).compute())
-    close(stepwise.compute(), whole)
+        assert_close(stepwise(*part), regression(part).compute())
+    assert_close(stepwise.compute(), whole)
 
 
 def test_reset_pickle_and_cast():
     metric = regression(batch())
     copy = pickle.loads(pickle.dumps(metric))
-    close(fed(copy, batch(seed=1)).compute(), regression(batch(), batch(seed=1)).compute())
+    assert_close(fed(copy, batch(seed=1)).compute(), regression(batch(), batch(seed=1)).compute())
     metric.reset()
     assert metric.sums.count_nonzero() == 0
     metric.to(torch.bfloat16)
@@ -243,7 +243,7 @@ def test_several_models_stack():
     stacked = fn.regression_moments(both, target, cell, GROUPS.num_cells)
     for model in range(2):
         one = fn.regression_moments(both[model], target, cell, GROUPS.num_cells)
-        close([part[model] for part in stacked], one)
+        assert_close([part[model] for part in stacked], one)
     groups = partition_moments(stacked, GROUPS, ("race",))
     assert rates_difference(fn.mean_residual(groups)).value.shape == (2,)
 
@@ -359,12 +359,12 @@ def test_distributions_in_pieces():
         lambda: ExactGroupDistribution(GROUPS),
     ):
         whole, parts = state(fed(make(), rows)), pieces(rows)
-        close(state(fed(make(), *parts)), whole)
+        assert_close(state(fed(make(), *parts)), whole)
         merged = fed(make(), *parts[:2])
         merged.merge_state(fed(make(), *parts[2:]))
-        close(state(merged), whole)
+        assert_close(state(merged), whole)
         copy = pickle.loads(pickle.dumps(fed(make(), *parts[:2])))
-        close(state(fed(copy.to(torch.bfloat16), *parts[2:])), whole)
+        assert_close(state(fed(copy.to(torch.bfloat16), *parts[2:])), whole)
 
 
 def state(metric):
@@ -418,4 +418,4 @@ def test_two_processes_count_as_one(tmp_path, parts):
     for found in two_processes(tmp_path, _work, parts):
         for mine, expected in zip(found, (first, second), strict=True):
             for a, b in zip(mine, expected, strict=True):
-                close(a, b, 1e-10)
+                assert_close(a, b, 1e-10)

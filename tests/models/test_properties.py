@@ -28,7 +28,7 @@ def take(inputs, chosen):
     return tuple(part[chosen] for part in inputs)
 
 
-def same(left, right, **tolerance):
+def assert_same(left, right, **tolerance):
     for one, other in zip(left, right, strict=True):
         torch.testing.assert_close(one, other, **tolerance)
 
@@ -86,8 +86,8 @@ def test_rows_are_independent_and_their_order_does_not_matter(name):
     network, inputs = make(name).eval(), rows()
     whole = network(inputs)
     order = torch.randperm(32)
-    same(network(take(inputs, order)), take(whole, order))
-    same(network(take(inputs, slice(3, 4))), take(whole, slice(3, 4)))
+    assert_same(network(take(inputs, order)), take(whole, order))
+    assert_same(network(take(inputs, slice(3, 4))), take(whole, slice(3, 4)))
 
 
 @every_network
@@ -100,8 +100,10 @@ def test_copies_are_mapped(name, grad):
     for k, network in enumerate(networks):
         network.eval()
         with torch.set_grad_enabled(grad):
-            same([part[k] for part in stacked(inputs)], network(inputs), atol=1e-5, rtol=1e-4)
-            same(stacked.member(k)(inputs), network(inputs))
+            assert_same(
+                [part[k] for part in stacked(inputs)], network(inputs), atol=1e-5, rtol=1e-4
+            )
+            assert_same(stacked.member(k)(inputs), network(inputs))
     stacked.train()
     loss = sum(part.square().mean() for part in stacked(inputs))
     loss.backward()
@@ -114,7 +116,7 @@ def test_weights_come_back_without_the_data(name, tmp_path):
     torch.save(network.state_dict(), tmp_path / "weights.pt")
     other = NETWORKS[name](NUMERIC, CARDINALITIES).eval()
     other.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
-    same(other(inputs), network(inputs), atol=0, rtol=0)
+    assert_same(other(inputs), network(inputs), atol=0, rtol=0)
 
 
 @every_network
@@ -129,7 +131,7 @@ def test_built_on_the_meta_device_and_materialised(name):
     for part, buffer in network.named_buffers():  # those that are not saved
         buffer.copy_(fixed[part])
     inputs = rows()
-    same(network(inputs), source(inputs))
+    assert_same(network(inputs), source(inputs))
 
 
 @every_network

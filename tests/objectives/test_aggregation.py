@@ -151,7 +151,10 @@ def test_state_dict_loads_into_a_fresh_module():
     _, task, step = step_and_network()
     fairness = fair(made("ExcessMTL"))
     fairness(task, step)
-    fair(made("ExcessMTL")).load_state_dict(fairness.state_dict())
+    fresh = fair(made("ExcessMTL"))
+    fresh.load_state_dict(fairness.state_dict())
+    for name, value in fairness.state_dict().items():
+        assert torch.equal(fresh.state_dict()[name], value)
 
 
 @pytest.mark.parametrize("name", sorted(OTHERS))
