@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal, get_args
 
 import torch
@@ -130,23 +130,23 @@ def parity_gap(
     return per_condition.sum(-1) / estimable.sum(-1).clamp_min(1)
 
 
-def numbers_of(*tensors: Tensor) -> list[list[float]] | None:
-    """The values of tensors `(N,)` as numbers, where they can be had without waiting for a device.
+def numbers_of(total: Tensor, mass: Tensor) -> tuple[list[float], list[float]] | None:
+    """Sums `(S,)` as numbers, where they can be had without waiting for a device.
 
     Returns:
         None on a device, and where a program is made of the operations (`vmap`, `torch.compile`),
         which must not depend on values.
     """
-    if torch.compiler.is_compiling() or not tensors[0].is_cpu:
+    if torch.compiler.is_compiling() or not total.is_cpu:
         return None
     try:
-        return [tensor.tolist() for tensor in tensors]
+        return total.tolist(), mass.tolist()
     except RuntimeError:  # inside of vmap there are no values yet
         return None
 
 
 def furthest_pairs(
-    total: Sequence[float], mass: Sequence[float], slots: Sequence[Sequence[range]]
+    total: Sequence[float], mass: Sequence[float], slots: Collection[Sequence[Sequence[int]]]
 ) -> list[float]:
     """Weights `(S,)` with which the sum of totals is the largest gap, as `parity_gap` has it.
 

@@ -158,9 +158,10 @@ class ParityPenalty(Objective):
             )
         }
         slots = torch.arange(prod(self._block))
-        self._slots_compared = [
-            slots.view(self._block)[place].tolist() for place in self._places.values()
-        ]
+        self._slots_compared = {
+            name: slots.view(self._block)[place].tolist() for name, place in self._places.items()
+        }
+        self._flat_places = {name: (..., slots) for name, slots in self._slots_compared.items()}
         # Shape of totals in which the gap is linear once its groups are found, one number each.
         few = gap == "max" and criterion != "predictive_parity" and len(slots) <= _FEW
         self._linear = slots.shape if few else None
@@ -225,8 +226,10 @@ class ParityPenalty(Objective):
 
     def term(self, sums: Sequence[Tensor]) -> Term:
         """Gap of every partition, averaged."""
-        if sums[0].shape == self._linear and (numbers := numbers_of(*sums[:2])):
-            return self._term_of_numbers(sums, *numbers)
+        if sums[0].shape == self._linear and (numbers := numbers_of(sums[0], sums[1])):
+            weights = furthest_pairs(*numbers, self._slots_compared.values())
+            value = torch.dot(sums[0], sums[0].new_tensor(weights))
+            return Term(value, support=Slices(sums[-1], self._flat_places))
         total, mass, *others = map(self._by_condition, sums)
         if self.criterion == "predictive_parity":
             # The rows that count are themselves soft: their number has a gradient.
@@ -242,14 +245,6 @@ class ParityPenalty(Objective):
             gap = parity_gap(rates, self.gap, temperature=self.temperature, ratio=self.ratio)
         value = gap.squeeze(-1) if gap.shape[-1] == 1 else gap.mean(-1)
         return Term(value, support=Slices(rows, self._places))
-
-    def _term_of_numbers(
-        self, sums: Sequence[Tensor], total: Sequence[float], mass: Sequence[float]
-    ) -> Term:
-        """The largest gap as a weighted sum of totals."""
-        weights = furthest_pairs(total, mass, self._slots_compared)
-        value = torch.dot(sums[0], sums[0].new_tensor(weights))
-        return Term(value, support=Slices(sums[-1].view(self._block), self._places))
 
     def _by_condition(self, part: Tensor) -> Tensor:
         """Sums `(..., P, conditions, 1 + G)`, of every label and class, unknown groups first."""
