@@ -67,12 +67,10 @@ def slot_sums(
     Returns:
         Of each moment `(..., S)` sums.
     """
-    sums = []
-    for values in moments:
-        total = values.new_zeros((*values.shape[:-1], num_slots))
-        for slot in slots:
+    sums = [values.new_zeros((*values.shape[:-1], num_slots)) for values in moments]
+    for slot in slots:
+        for total, values in zip(sums, moments, strict=True):
             total.index_add_(-1, slot, values)
-        sums.append(total)
     return tuple(sums)
 
 

@@ -211,27 +211,21 @@ class Fairness(nn.Module):
         if objectives or not self.training:
             step = checked_step(step, self.groups, self.task)
         task = mean_task_loss(task_loss, step.row_weight, self.members)
-        sums: Sums = {}
-        if objectives:
-            sums = self._sums(objectives, self._standardised(step))
-            sums = self._reduced(sums) if self.training else sums
-        losses = self._combine(task, objectives, sums, step.parameters)
-        self.last = self._observe(step, task, sums, losses)
-        return losses.loss
-
-    def _sums(self, objectives: Iterable[tuple[str, Objective]], step: Step) -> Sums:
-        """What each objective sums of the rows of this rank."""
-        local = {}
+        seen = self._standardised(step) if self.task.kind == "regression" else step
+        sums: dict[str, tuple[Tensor, ...]] = {}
         for name, objective in objectives:
-            objective.check(step)
+            objective.check(seen)
             if self.training and not objective.additive:
                 _refuse_ranks(name)
-            local[name] = objective.sums(step)
-        return local
+            sums[name] = objective.sums(seen)
+        joined = self._reduced(sums) if sums and self.training else sums
+        losses = self._combine(task, objectives, joined, step.parameters)
+        self.last = self._observe(step, task, joined, losses)
+        return losses.loss
 
     def _standardised(self, step: Step) -> Step:
         """What objectives see of a regression: predictions and targets in deviations."""
-        if self.task.kind != "regression" or step.logits is None or step.target is None:
+        if step.logits is None or step.target is None:
             return step
         one, other = map(self.task.standardised, (step.logits, step.target))
         return step._replace(logits=one, target=other)
@@ -281,7 +275,7 @@ class Fairness(nn.Module):
     @staticmethod
     def _reduced(sums: Sums) -> Sums:
         """Add over ranks with one collective for all objectives."""
-        if not sums or world_size() == 1:
+        if world_size() == 1:
             return sums
         local = [part for parts in sums.values() for part in parts]
         packed = sum_over_ranks(torch.cat([part.flatten() for part in local]))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fairlightning.exceptions import ArgumentError, check_choice
 from fairlightning.functional.parity import (
+    CRITERIA,
     FOUR_FIFTHS,
     GAPS,
     Criterion,
@@ -176,8 +177,11 @@ class ParityPenalty(Objective):
                 expected="rows without weights, for which s²/n is right",
                 mend="pass debiased=False or train without row weights",
             )
-        moments, target = self._moments(step), step.target
-        classes = 1
+        scores, target, classes = class_scores(step.logits, step.task), step.target, 1
+        if step.ordered or self.criterion not in CRITERIA:
+            moments = self._moments(step, scores)
+        else:
+            moments = row_moments(scores, step.row_weight, square=self.debiased)
         if step.task == "multiclass" and self.criterion != "accuracy_parity":
             # Classes behind one another, (..., C·N), each with the labels of what it is against.
             target = _class_labels(step)
@@ -186,10 +190,9 @@ class ParityPenalty(Objective):
         slots = self._slots(step, target, classes)
         return slot_sums(moments, slots, classes * prod(self._block))
 
-    def _moments(self, step: Step) -> tuple[Tensor, ...]:
+    def _moments(self, step: Step, scores: Tensor) -> tuple[Tensor, ...]:
         """What is summed: `(..., N)`, or `(..., C, N)` of each class, and masses `(N,)`."""
-        assert step.logits is not None and step.target is not None
-        scores = class_scores(step.logits, step.task)
+        assert step.target is not None
         if step.ordered and self.criterion != "accuracy_parity":
             scores = step_scores(scores)
         if self.criterion == "predictive_parity":
