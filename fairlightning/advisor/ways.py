@@ -119,7 +119,7 @@ OPTIONS: dict[str, Option] = {
         "a head guesses the group from the logit or the representation, and the network learns to "
         "leave it nothing to guess",
         ("method=adversarial",),
-        "1.33 times a plain step on the logit, 1.42 on the representation",
+        "1.33 times a plain step on the logit, 1.39 on the representation",
         "that of the network; what the adversary found is no explanation",
         f"{_PLAIN}; the adversary stays behind",
         "a game of two: watch the gaps and not the adversary's loss; several seeds",

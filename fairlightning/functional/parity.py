@@ -150,9 +150,9 @@ def furthest_pairs(
 ) -> list[float]:
     """Weights `(S,)` with which the sum of totals is the largest gap, as `parity_gap` has it.
 
-    The gap of two rates is linear in the totals, once it is known which two they are. Of a few
-    numbers that is found in a twentieth of the time that as many tensor operations take, which
-    counts in the training step of a small network.
+    The gap of two rates is linear in the totals, once it is known which two they are. Among a
+    few numbers these are found sooner than by as many tensor operations, which counts in the
+    training step of a small network.
 
     Args:
         total: `(S,)` sums of scores.

@@ -220,7 +220,7 @@ def _add_block(
     score_bins: int,
 ) -> None:
     one = histogram.new_ones(()).expand(len(logits))
-    # Codes are put together in int32, which is added in half the time.
+    # int32 is added sooner than int64; only the finished codes need to be of that.
     cell = cross(label.to(torch.int32), 2, sensitive.to(torch.int32), groups)
     fine = logit_bins(logits, resolution_of(histogram)).add_(cell, alpha=histogram.shape[-1])
     histogram.view(-1).scatter_add_(0, fine.long(), one if weight is None else weight)

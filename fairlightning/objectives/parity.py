@@ -51,7 +51,7 @@ TASKS_OF: dict[Criterion, tuple[TaskKind, ...]] = {
 }
 """Criteria of the parity penalty, and the tasks of which they speak."""
 
-_FEW = 256
+_FEW = 128
 """Most group sums that are compared faster as numbers than as a tensor."""
 
 _OF_LABELS = ("equal_opportunity", "equalized_odds")
