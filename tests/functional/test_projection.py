@@ -1,7 +1,7 @@
 import pytest
 import torch
 from fair_batches import CRITERIA, GROUPS, by_cvxpy, largest_gap, one_partition, table
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
@@ -56,15 +56,7 @@ def test_several_attributes_equal_the_program_with_all_pairs(criterion, distance
         assert (found.value[:5] == p[:5]).all()
 
 
-@given(
-    st.integers(1, 40),
-    st.lists(st.integers(2, 5), min_size=1, max_size=3),
-    st.sampled_from([0.0, 0.01, 0.1, 0.5]),
-    st.sampled_from([0.3, 2.0, 8.0, 40.0]),
-    st.integers(0, 10**6),
-)
-@settings(max_examples=100, deadline=None)
-def test_any_pattern_of_groups_is_projected_to_the_optimum(rows, sizes, epsilon, spread, seed):
+def drawn(rows, sizes, spread, seed):
     random = torch.Generator().manual_seed(seed)
     ids, first = [], 0
     for size in sizes:
@@ -73,7 +65,27 @@ def test_any_pattern_of_groups_is_projected_to_the_optimum(rows, sizes, epsilon,
         first += size
     cells = Cells(torch.stack(ids), tuple(sizes))
     logit = spread * torch.randn(rows, generator=random, dtype=torch.float64)
-    p = torch.sigmoid(logit + spread * (cells.ids[0] % 2))
+    return torch.sigmoid(logit + spread * (cells.ids[0] % 2)), cells
+
+
+def members(cells):
+    ids = torch.arange(sum(cells.blocks))
+    return (cells.ids[:, None] == ids[:, None]).any(0).double()
+
+
+@given(
+    st.integers(1, 40),
+    st.lists(st.integers(2, 5), min_size=1, max_size=3),
+    st.sampled_from([0.0, 0.01, 0.1, 0.5]),
+    st.sampled_from([0.3, 2.0, 8.0, 40.0]),
+    st.integers(0, 10**6),
+)
+@example(8, [5, 3, 5], 0.01, 40.0, 2)  # long flat slopes of the dual
+@example(4, [4, 4], 0.01, 0.3, 36139)  # huge shifts that cancel
+@example(4, [5, 3, 4], 0.01, 8.0, 746435)
+@settings(max_examples=100, deadline=None)
+def test_any_pattern_of_groups_is_projected_to_the_optimum(rows, sizes, epsilon, spread, seed):
+    p, cells = drawn(rows, sizes, spread, seed)
     found = fair_projection(p, cells, epsilon)
     assert largest_gap(found.value, cells) <= epsilon + 1e-8
     assert found.value.min() >= 0
@@ -82,8 +94,7 @@ def test_any_pattern_of_groups_is_projected_to_the_optimum(rows, sizes, epsilon,
     assert (found.value[free] == p[free]).all()
     # No feasible point is nearer: a certificate that does not come from the solver. The dual value
     # of its shifts is a lower bound, so that the distance is the least where the two agree.
-    member = (cells.ids[:, None] == torch.arange(first)[:, None]).any(0).double()
-    shift = found.shift.reshape(-1)
+    member, shift = members(cells), found.shift.reshape(-1)
     pushed = shift @ member
     moved = (p - pushed).clamp(0, 1)
     lagrangian = ((moved - p).square() / 2 + moved * pushed).sum()
@@ -93,6 +104,29 @@ def test_any_pattern_of_groups_is_projected_to_the_optimum(rows, sizes, epsilon,
     assert all(abs(part.sum()) < 1e-8 for part in multiplier.split(list(sizes)))
     again = fair_projection(found.value, cells, epsilon + 1e-8).value
     assert (again - found.value).abs().max() < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("rows", "sizes", "epsilon", "seed"),
+    [
+        (16, [4, 2, 5], 0.01, 820483),
+        (26, [4], 0.0, 905509),
+        (25, [2, 3], 0.01, 676786),
+        (9, [4], 0.1, 527467),
+        (27, [3, 5, 5], 0.01, 856601),
+    ],
+)
+def test_kl_projects_saturated_scores_to_the_optimum(rows, sizes, epsilon, seed):
+    p, cells = drawn(rows, sizes, 40.0, seed)
+    found = fair_projection(p, cells, epsilon, distance="kl")
+    assert largest_gap(found.value, cells) <= epsilon + 1e-8
+    member, shift = members(cells), found.shift.reshape(-1)
+    pushed = shift @ member
+    # log(p·e^-s + 1 - p) is the least divergence plus s·x; in a form for shifts of hundreds.
+    lagrangian = -torch.logaddexp(p.log() - pushed, (-p).log1p()).sum()
+    bound = lagrangian - (member.sum(1) * shift.abs()).sum() * epsilon / 2
+    distance = projection_distance(p, found.value, distance="kl") * rows
+    assert abs(bound - distance) < 1e-6
 
 
 def test_a_feasible_batch_is_not_changed_and_its_gradient_passes():

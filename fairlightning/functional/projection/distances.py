@@ -60,8 +60,9 @@ def _kl_response(p: Array, s: Array) -> tuple[Array, Array]:
 
 
 def _kl_conjugate(p: Array, s: Array) -> Array:
-    s = np.clip(s, -_LARGEST, _LARGEST)
-    result: Array = np.log(_odds(p, s)[1]) - s
+    # Unlike the response it grows with s for ever, and shifts are compared by it.
+    with np.errstate(divide="ignore"):
+        result: Array = np.logaddexp(np.log(p), np.log1p(-p) + s) - s
     return result
 
 

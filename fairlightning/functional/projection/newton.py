@@ -8,7 +8,8 @@ blocks. With rates m(δ) they satisfy, for every cell c of block b,
 a cell being active where the clamp cuts. The equations are piecewise smooth; a Newton step on the
 piece at hand (a primal-dual active-set step; Hintermüller, Ito and Kunisch 2002, SIAM J. Optim. 13)
 mostly ends after three to six steps. Where it does not, each further step takes the best of several
-fractions of it and a proximal gradient step, by the dual objective, which makes it converge.
+fractions of it and of proximal gradient steps stretched by several factors, by the dual objective,
+which makes it converge.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ _FRACTIONS = 0.5 ** np.arange(12)
 _DAMPING = 1e-13
 _DAMPINGS = (1e-1, 1e-3)
 _PROXIMAL = 5
+_STRETCHES = 4.0 ** np.arange(8)
 _TINY = 1e-300
 
 
@@ -85,6 +87,7 @@ class Dual:
     def solve(self) -> Array:
         """Return the `(K, N)` projections."""
         point = best = self._start()
+        least = np.full(len(self._probabilities), np.inf)
         stalled, halved, halved_at = 0, np.inf, 0
         for self.steps in range(_STEPS):
             if best.worst < halved / 2:
@@ -94,7 +97,9 @@ class Dual:
             if stalled < _PATIENCE:
                 point = self._point_at(self._newton_step(point))
             else:
-                point = self._safe_step(best if stalled == _PATIENCE else point)
+                point = best if stalled == _PATIENCE else point
+                least = np.minimum(least, point.violation.max(-1))
+                point = self._safe_step(point, least)
             better = point.worst < best.worst / 2
             stalled = 0 if better and stalled < _PATIENCE else stalled + 1
             if point.worst < best.worst:
@@ -200,23 +205,23 @@ class Dual:
         matrix[:, self.num_cells :, : self.num_cells] = block * self._share
         return np.where(free[..., None], matrix, np.eye(size)), free
 
-    def _safe_step(self, point: _Point) -> _Point:
-        """Take Newton's step where it halves the violation, else the lowest dual objective."""
+    def _safe_step(self, point: _Point, least: Array) -> _Point:
+        """Take Newton's step if it halves the least violation, else the lowest dual objective."""
         m = self.num_cells
         here = np.concatenate([point.shift, point.centre], 1)
         step = self._newton_step(point)
         tries = [here + t * (step - here) for t in _FRACTIONS]
         tries += [self._newton_step(point, damping) for damping in _DAMPINGS]
-        near = point
-        for _ in range(_PROXIMAL):
-            near = self._point_at(self._proximal_step(near))
-        tries.append(np.concatenate([near.shift, near.centre], 1))
+        first = near = self._proximal_step(point)
+        for _ in range(_PROXIMAL - 1):
+            near = self._proximal_step(self._point_at(near))
+        tries += [first + t * (near - first) for t in _STRETCHES]
         heights = np.stack([self._objective(z[:, :m]) for z in tries])
         chosen = np.stack(tries)[heights.argmin(0), np.arange(len(here))]
         pushed = self._point_at(chosen).rate + self.scale * chosen[:, :m]
         chosen = np.concatenate([chosen[:, :m], self._centres(pushed)], 1)
         full = self._point_at(step)
-        halved = full.violation.max(-1) < point.violation.max(-1) / 2
+        halved = full.violation.max(-1) < least / 2
         return self._point_at(np.where(halved[:, None], step, chosen))
 
     def _proximal_step(self, point: _Point) -> Array:
