@@ -33,7 +33,7 @@ from torchmetrics.classification import BinaryGroupStatRates
 
 from fairlightning.functional.criteria import rates_difference
 from fairlightning.functional.proportions import proportions
-from fairlightning.metrics import GroupConfusion, GroupScores
+from fairlightning.metrics import GroupConfusion, GroupCounts
 
 FIGURES = {
     "selection_rate": fairlearn.selection_rate,
@@ -109,9 +109,9 @@ def metric_frame(rows: Rows, groups: int) -> Tensor:
 
 
 def scores(rows: Rows, groups: int) -> Tensor:
-    metric = GroupScores({"group": range(groups)})
+    metric = GroupCounts({"group": range(groups)})
     metric.update(*rows)
-    return metric.compute().histogram
+    return metric.compute().scores.histogram
 
 
 def seconds(way: Callable[[Rows, int], Tensor], rows: Rows, groups: int) -> float:

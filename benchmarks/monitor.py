@@ -1,12 +1,13 @@
 """What FairnessMonitor costs: a validation epoch with it and without it.
 
 MLP 64-64 with a parity penalty on Adult, 192 validation batches of 1,024 rows, one CPU thread, sex
-and race and their crossing. The two variants run in turns; each turn gives one ratio; the figures
-are medians over the turns, with the lowest and the highest beside them. Counting (all batches) and
-what follows once at the end of the epoch (rates, criteria, logging; figures on request) are timed
-apart: the second does not grow with the number of rows.
+and race and their crossing. The two variants take turns, an epoch each, so that a machine whose
+speed changes slows both; each turn gives one ratio; the figures are medians over the turns, with
+the quartiles beside them. Counting (all batches) and what follows once at the end of the epoch
+(rates, criteria, logging; figures on request) are timed apart: the second does not grow with the
+number of rows.
 
-    python benchmarks/monitor.py [--turns 15]
+    python benchmarks/monitor.py [--turns 100]
 """
 
 from __future__ import annotations
@@ -15,8 +16,7 @@ import argparse
 import json
 import time
 import warnings
-from collections.abc import Callable
-from statistics import median
+from statistics import median, quantiles
 
 import lightning as L
 import torch
@@ -32,7 +32,11 @@ BATCHES = 192
 
 
 class EpochClock(L.Callback):
-    """Times the batches and the end of the epoch; stands before the monitor in the list."""
+    """Times the batches and the end of every epoch; stands before the monitor in the list."""
+
+    def __init__(self) -> None:
+        self.batch: list[float] = []  # milliseconds
+        self.end: list[float] = []
 
     def on_validation_batch_start(
         self,
@@ -46,10 +50,11 @@ class EpochClock(L.Callback):
             self.start = time.perf_counter()
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.batches = time.perf_counter() - self.start
+        self.counted = time.perf_counter()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.epoch = time.perf_counter() - self.start
+        self.batch.append(1e3 * (self.counted - self.start) / BATCHES)
+        self.end.append(1e3 * (time.perf_counter() - self.counted))
 
 
 def many_rows(data: TabularDataModule) -> BatchLoader:
@@ -63,64 +68,72 @@ def many_rows(data: TabularDataModule) -> BatchLoader:
     )
 
 
-def prepared(
-    data: TabularDataModule, loader: BatchLoader, *callbacks: L.Callback
-) -> Callable[[], EpochClock]:
-    """A validation epoch that can be repeated, as those of a training are."""
-    torch.manual_seed(0)
-    model = MLP(data.num_numeric, data.cardinalities, hidden=(64, 64))
-    clock = EpochClock()
-    trainer = L.Trainer(
-        accelerator="cpu",
-        callbacks=[clock, *callbacks],
-        logger=False,
-        enable_progress_bar=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-    )
-    objectives = {"parity": ParityPenalty(data.groups)}
-    module = FairModule(model, data.groups, objectives=objectives)
+class Variant:
+    """A network that is validated again and again, with or without a monitor."""
 
-    def validate() -> EpochClock:
-        trainer.validate(module, loader, verbose=False)
-        return clock
+    def __init__(self, data: TabularDataModule, *callbacks: L.Callback) -> None:
+        torch.manual_seed(0)
+        model = MLP(data.num_numeric, data.cardinalities, hidden=(64, 64))
+        objectives = {"parity": ParityPenalty(data.groups)}
+        self.module = FairModule(model, data.groups, objectives=objectives)
+        self.callbacks = callbacks
+        self.loader = many_rows(data)
 
-    return validate
+    def validate(self) -> float:
+        """Milliseconds of a batch."""
+        # A new Trainer each time: from its second validation on, one goes through all figures that
+        # the first has logged after every batch. In training the monitor logs past that.
+        trainer, clock = self._trainer()
+        trainer.validate(self.module, self.loader, verbose=False)
+        return clock.batch[0]
+
+    def train(self, epochs: int = 6) -> float:
+        """Milliseconds of the end of a validation epoch in training."""
+        trainer, clock = self._trainer(max_epochs=epochs, limit_train_batches=1)
+        trainer.fit(self.module, self.loader, self.loader)
+        return median(clock.end[1:])
+
+    def _trainer(self, **options: int) -> tuple[L.Trainer, EpochClock]:
+        clock = EpochClock()
+        trainer = L.Trainer(
+            accelerator="cpu",
+            num_sanity_val_steps=0,
+            callbacks=[clock, *self.callbacks],
+            logger=False,
+            enable_progress_bar=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            **options,  # type: ignore[arg-type]
+        )
+        return trainer, clock
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--turns", type=int, default=15)
+    parser.add_argument("--turns", type=int, default=100)
     options = parser.parse_args()
     quiet()
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
     data = adult(batch_size=1024)
     data.setup()
-    loader = many_rows(data)
-    ratios, plain, watched, ends = [], [], [], []
-    plainly = prepared(data, loader)
-    watching = prepared(data, loader, FairnessMonitor(["val"], table=False))
-    for turn in range(options.turns + 1):
-        without, monitored = plainly(), watching()
-        if turn:  # the first warms up
-            ratios.append(monitored.batches / without.batches)
-            plain.append(1e3 * without.batches / BATCHES)
-            watched.append(1e3 * monitored.batches / BATCHES)
-            ends.append(
-                1e3 * (monitored.epoch - monitored.batches - without.epoch + without.batches)
-            )
+    plain, watched = Variant(data), Variant(data, FairnessMonitor(["val"], table=False))
+    # The first two turns warm up.
+    turns = [(plain.validate(), watched.validate()) for _ in range(options.turns + 2)][2:]
+    without, monitored = zip(*turns, strict=True)
+    ratios = [b / a for a, b in turns]
+    end = watched.train() - plain.train()
     print(f"Validation epochs of {BATCHES} batches of 1,024 rows, {options.turns} turns")
     rows = {
-        "a batch, without": (plain, " ms"),
-        "a batch, monitored": (watched, " ms"),
-        "end of the epoch": (ends, " ms"),
+        "a batch, without": (without, " ms"),
+        "a batch, monitored": (monitored, " ms"),
         "counting_overhead": (ratios, ""),
     }
     for name, (values, unit) in rows.items():
-        spread = f"({min(values):.3f} to {max(values):.3f})"
-        print(f"  {name:20} {median(values):7.3f}{unit:3}  {spread}")
-    figures = {"counting_overhead": median(ratios), "epoch_end_ms": median(ends)}
+        low, middle, high = quantiles(values)
+        print(f"  {name:20} {middle:7.3f}{unit:3}  ({low:.3f} to {high:.3f})")
+    print(f"  end of an epoch in training {end:.1f} ms")
+    figures = {"counting_overhead": median(ratios), "epoch_end_ms": end}
     print(json.dumps({name: round(value, 3) for name, value in figures.items()}))
 
 

@@ -1,7 +1,7 @@
 import torch
 
 from fairlightning.groups import GroupSpec
-from fairlightning.metrics import GroupScores
+from fairlightning.metrics import GroupCounts
 
 GROUPS = GroupSpec({"sex": ["Female", "Male"], "race": ["a", "b", "c"]})
 RACE = GroupSpec({"race": ["a", "b", "c"]})
@@ -16,7 +16,7 @@ def batch(rows=400, seed=0, groups=GROUPS, spread=2.0):
 
 
 def counted(*batches, groups=GROUPS, **options):
-    metric = GroupScores(groups, **options)
+    metric = GroupCounts(groups, **options)
     for rows in batches:
         metric.update(*rows)
     return metric

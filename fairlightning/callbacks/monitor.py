@@ -175,7 +175,7 @@ class FairnessMonitor(L.Callback):
         fairness = getattr(pl_module, "fairness", None)
         last: Observation | None = None
         if isinstance(fairness, Fairness):
-            last, fairness.last = fairness.last, None
+            last = fairness.take()
         if last is None and self.extract is None:
             fairness_of(pl_module, self)
             step = {"train": "training", "val": "validation"}.get(stage, stage)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fairlightning.functional.confusion import ConfusionTable
 from fairlightning.functional.counting import (
+    check_slots,
     count_undecided,
     cross,
     partition_sums,
@@ -26,6 +27,7 @@ from fairlightning.groups import GroupSpec
 
 _BLOCK = 2**15  # rows counted at a time: what they need for it stays in the cache
 _NONE = torch.tensor(0)
+_UNWEIGHTED, _KINDS = 3, 9
 
 
 class ScoreTable(NamedTuple):
@@ -43,41 +45,6 @@ class ScoreTable(NamedTuple):
     moments: Tensor
     rows: Tensor
     undecided: Tensor = _NONE
-
-    @classmethod
-    def of_rows(
-        cls,
-        logits: Tensor,
-        positive: Tensor,
-        sensitive: Tensor,
-        groups: GroupSpec,
-        *,
-        weight: Tensor | None = None,
-        resolution: int = 64,
-        score_bins: int = 15,
-    ) -> ScoreTable:
-        """Count rows by their sensitive values.
-
-        Args:
-            logits: `(N,)` logits of the positive class.
-            positive: `(N,)` labels, 0 and 1 or bool.
-            sensitive: `(N, A)` int64 codes, `-1` for unknown.
-            groups: The attributes.
-            weight: `(N,)` row weights ≥ 0.
-            resolution: See `score_bins.bin_edges`.
-            score_bins: Number `K` of bins of equal width in the score.
-        """
-        _, table = confusion_and_scores(
-            logits,
-            torch.zeros_like(logits, dtype=torch.bool),
-            positive,
-            sensitive,
-            groups,
-            weight=weight,
-            resolution=resolution,
-            score_bins=score_bins,
-        )
-        return table
 
     def partition(self, groups: GroupSpec, partition: Sequence[str]) -> ScoreTable:
         """Sum cells to the `G` groups of a partition; see `partition_sums`.
@@ -127,111 +94,127 @@ def confusion_and_scores(
         resolution: See `score_bins.bin_edges`.
         score_bins: Number of bins of equal width in the score.
     """
-    histogram = empty_histogram(groups, resolution).to(logits.device)
-    columns = (logits, decision, positive, sensitive, groups)
-    confusion, scores = add_rows(histogram, *columns, weight=weight, score_bins=score_bins)
-    return confusion, scores._replace(histogram=unknown_last(histogram, groups))
+    tally = Tally.empty(groups, resolution, score_bins).to(logits.device)
+    tally.add(logits, decision, positive, sensitive, groups, weight)
+    return tally.tables(groups)
 
 
-def empty_histogram(groups: GroupSpec, resolution: int) -> Tensor:
-    """Zeros of the shape of `ScoreTable.histogram`, to count into."""
-    return torch.zeros(groups.num_cells, 2, num_bins(resolution), dtype=torch.float64)
+class Tally(NamedTuple):
+    """What is counted batch by batch, by adding in place: new tables for each would cost more.
 
+    Cells are in the order of `counting.cross`, which `tables` brings into that of all others. All
+    is float64, and adds up over batches and processes.
 
-def add_rows(
-    histogram: Tensor,
-    logits: Tensor,
-    decision: Tensor,
-    positive: Tensor,
-    sensitive: Tensor,
-    groups: GroupSpec,
-    *,
-    weight: Tensor | None = None,
-    score_bins: int = 15,
-) -> tuple[ConfusionTable, ScoreTable]:
-    """Count rows as `confusion_and_scores` does, adding to a histogram that is there already.
-
-    Args:
-        histogram: Contiguous, added to in place. It is the one large table: to make another for
-            each batch would cost more than counting does. Its cells are in the order of
-            `counting.cross`; `counting.unknown_last` brings them into that of all other tables.
-        logits: `(N,)` logits of the positive class.
-        decision: `(N,)` bool, whether the row is selected.
-        positive: `(N,)` labels, 0 and 1 or bool.
-        sensitive: `(N, A)` int64 codes, `-1` for unknown.
-        groups: The attributes.
-        weight: `(N,)` row weights ≥ 0.
-        score_bins: Number of bins of equal width in the score.
-
-    Returns:
-        What was counted of these rows; `histogram` itself is among the scores.
+    Attributes:
+        histogram: `(M, 2, B)` as in `ScoreTable`.
+        sums: `(9, M, 2, 2, K + 1)` by cell, label, decision and bin of the score, the last bin of
+            rows whose score is NaN: of unweighted rows the number, the sum of their scores and that
+            of their squared errors; of weighted rows the number, that of positive weight, the
+            sums of weights, of their squares, of weighted scores and weighted squared errors.
     """
-    undecided = count_undecided(logits)
-    if not undecided:
-        columns = (logits, decision, positive, sensitive, weight)
-        return _row_sums(histogram, *columns, groups, score_bins)
-    known = ~logits.isnan()
-    kept = (logits[known], decision[known], positive[known], sensitive[known])
-    mass = None if weight is None else weight[known]
-    _, scores = _row_sums(histogram, *kept, mass, groups, score_bins)
-    confusion = ConfusionTable.of_rows(decision, positive, sensitive, groups, weight=weight)
-    return confusion._replace(undecided=undecided), scores._replace(undecided=undecided)
+
+    histogram: Tensor
+    sums: Tensor
+
+    @classmethod
+    def empty(cls, groups: GroupSpec, resolution: int = 64, score_bins: int = 15) -> Tally:
+        """Make the tally of no rows.
+
+        Raises:
+            ArgumentError: If it would have more than `MAX_SLOTS` slots.
+        """
+        shapes = (
+            (groups.num_cells, 2, num_bins(resolution)),
+            (_KINDS, groups.num_cells, 2, 2, score_bins + 1),
+        )
+        for shape in shapes:
+            check_slots(*shape)
+        return cls(*(torch.zeros(shape, dtype=torch.float64) for shape in shapes))
+
+    def to(self, device: torch.device) -> Tally:
+        """Move it."""
+        return Tally(self.histogram.to(device), self.sums.to(device))
+
+    def add(
+        self,
+        logits: Tensor,
+        decision: Tensor,
+        positive: Tensor,
+        sensitive: Tensor,
+        groups: GroupSpec,
+        weight: Tensor | None = None,
+    ) -> None:
+        """Count rows; the arguments are those of `confusion_and_scores`."""
+        rows = _Rows(logits, decision, positive, sensitive, weight)
+        if count_undecided(logits):
+            lost = logits.isnan()
+            self._add_sums(rows.take(lost), groups)
+            rows = rows.take(~lost)
+        for first in range(0, len(rows.logits), _BLOCK):
+            self._add_scores(rows.take(slice(first, first + _BLOCK)), groups)
+
+    def tables(self, groups: GroupSpec) -> tuple[ConfusionTable, ScoreTable]:
+        """Return the tables of all rows so far; copies, which are not counted into."""
+        plain, weighted = unknown_last(self.sums.movedim(0, -1), groups).split(
+            (_UNWEIGHTED, _KINDS - _UNWEIGHTED), -1
+        )
+        count, score, error = plain.unbind(-1)
+        number, weighing, mass, square, of_score, of_error = weighted.unbind(-1)
+        all_mass = count + mass
+        of_bins = torch.stack([all_mass, score + of_score, error + of_error], dim=-1)
+        counts = (count + number).long()
+        undecided = counts[..., -1].sum()
+        return (
+            ConfusionTable(counts.sum(-1), all_mass.sum(-1), (count + square).sum(-1), undecided),
+            ScoreTable(
+                unknown_last(self.histogram, groups),
+                of_bins[..., :-1, :].sum(-3),
+                (count + weighing)[..., :-1].sum((-1, -2)).long(),
+                undecided,
+            ),
+        )
+
+    def _add_scores(self, rows: _Rows, groups: GroupSpec) -> None:
+        score = torch.sigmoid(rows.logits.double())
+        error = (score - rows.label.double()).square_()
+        last = self.sums.shape[-1] - 1
+        coarse = (score * last).to(torch.int32).clamp_(max=last - 1)
+        cell = self._add_sums(rows, groups, coarse, score, error)
+        fine = logit_bins(rows.logits, resolution_of(self.histogram))
+        fine.add_(cell, alpha=self.histogram.shape[-1])
+        mass = self._one(rows) if rows.weight is None else rows.weight.double()
+        self.histogram.view(-1).scatter_add_(0, fine.long(), mass)
+
+    def _add_sums(
+        self, rows: _Rows, groups: GroupSpec, coarse: Tensor | None = None, *of_scores: Tensor
+    ) -> Tensor:
+        """Add to the sums, and return the cell and label of each row as one number."""
+        # int32 is added sooner than int64; only the finished codes need to be of that.
+        cell = cross(rows.label.to(torch.int32), 2, rows.sensitive.to(torch.int32), groups)
+        size = self.sums.shape[-1]
+        code = torch.full_like(cell, size - 1) if coarse is None else coarse
+        code.add_(rows.decision.to(torch.int32), alpha=size).add_(cell, alpha=2 * size)
+        kinds, columns = self.sums[:_UNWEIGHTED], [self._one(rows), *of_scores]
+        if rows.weight is not None:
+            weight = rows.weight.double()
+            kinds = self.sums[_UNWEIGHTED:]
+            columns = [self._one(rows), (weight > 0).double(), weight, weight.square()]
+            columns += [weight * each for each in of_scores]
+        code = code.long()
+        for kind, column in zip(kinds, columns, strict=False):
+            kind.view(-1).scatter_add_(0, code, column)
+        return cell
+
+    def _one(self, rows: _Rows) -> Tensor:
+        return self.sums.new_ones(()).expand(len(rows.logits))
 
 
-def _row_sums(
-    histogram: Tensor,
-    logits: Tensor,
-    decision: Tensor,
-    positive: Tensor,
-    sensitive: Tensor,
-    weight: Tensor | None,
-    groups: GroupSpec,
-    score_bins: int,
-) -> tuple[ConfusionTable, ScoreTable]:
-    """Tables of rows none of which is NaN."""
-    # By cell, label, decision and score bin: rows, weighted rows, and four weighted sums.
-    kinds = 3 if weight is None else 6
-    coarse = histogram.new_zeros(kinds, groups.num_cells * 4 * score_bins)
-    for first in range(0, len(logits), _BLOCK):
-        rows = slice(first, first + _BLOCK)
-        mass = None if weight is None else weight[rows].double()
-        of = (logits[rows], decision[rows], positive[rows], sensitive[rows], mass)
-        _add_block(histogram, coarse, *of, groups, score_bins)
-    by_cell = coarse.view(kinds, groups.num_cells, -1).movedim(0, -1)
-    shape = (-1, 2, 2, score_bins, kinds)
-    counts, *sums = unknown_last(by_cell, groups).view(shape).unbind(-1)
-    number, total, square = (counts,) * 3 if weight is None else sums[:3]
-    moments = [each.sum(-2) for each in (total, *sums[-2:])]
-    return (
-        ConfusionTable(counts.sum(-1).long(), total.sum(-1), square.sum(-1)),
-        ScoreTable(histogram, torch.stack(moments, dim=-1), number.sum((-1, -2)).long()),
-    )
+class _Rows(NamedTuple):
+    logits: Tensor
+    decision: Tensor
+    label: Tensor
+    sensitive: Tensor
+    weight: Tensor | None
 
-
-def _add_block(
-    histogram: Tensor,
-    coarse: Tensor,
-    logits: Tensor,
-    decision: Tensor,
-    label: Tensor,
-    sensitive: Tensor,
-    weight: Tensor | None,
-    groups: GroupSpec,
-    score_bins: int,
-) -> None:
-    one = histogram.new_ones(()).expand(len(logits))
-    # int32 is added sooner than int64; only the finished codes need to be of that.
-    cell = cross(label.to(torch.int32), 2, sensitive.to(torch.int32), groups)
-    fine = logit_bins(logits, resolution_of(histogram)).add_(cell, alpha=histogram.shape[-1])
-    histogram.view(-1).scatter_add_(0, fine.long(), one if weight is None else weight)
-    score = torch.sigmoid(logits.double())
-    error = (score - label.double()).square_()
-    code = (score * score_bins).to(torch.int32).clamp_(max=score_bins - 1)
-    code.add_(decision.to(torch.int32), alpha=score_bins).add_(cell, alpha=2 * score_bins)
-    columns = [one, score, error]
-    if weight is not None:
-        of_weight = [(weight > 0).double(), weight, weight.square()]
-        columns = [one, *of_weight, weight * score, weight * error]
-    code = code.long()
-    for table, column in zip(coarse, columns, strict=True):
-        table.scatter_add_(0, code, column)
+    def take(self, which: Tensor | slice) -> _Rows:
+        return _Rows(*(None if column is None else column[which] for column in self))  # type: ignore[arg-type]

@@ -31,7 +31,6 @@ from fairlightning.metrics.regression import (
     GroupRegression,
 )
 from fairlightning.metrics.regression_records import regression_records
-from fairlightning.metrics.scores import GroupScores
 from fairlightning.metrics.stage import INTERVALS, Intervals, StageMetrics
 from fairlightning.metrics.tables import GAP_METRICS, GROUP_METRICS, OVERALL_METRICS, GroupTables
 from fairlightning.metrics.tasks import stage_metrics
@@ -60,7 +59,6 @@ __all__ = [
     "GroupCounts",
     "GroupDistribution",
     "GroupRegression",
-    "GroupScores",
     "GroupTables",
     "Intervals",
     "Key",

@@ -7,33 +7,45 @@ from typing import Any
 
 from torch import Tensor
 
-from fairlightning.functional.confusion import ConfusionTable
-from fairlightning.functional.counting import unknown_last
+from fairlightning.exceptions import ArgumentError
 from fairlightning.functional.rows import (
     binary_logits,
     check_labels,
     check_threshold,
     check_weight,
 )
-from fairlightning.functional.score_histogram import ScoreTable, add_rows
+from fairlightning.functional.score_bins import check_resolution
+from fairlightning.functional.score_histogram import Tally
 from fairlightning.groups import GroupSpec
 from fairlightning.metrics.base import ExactMetric, writable
-from fairlightning.metrics.confusion import GroupConfusion, selected
-from fairlightning.metrics.scores import GroupScores
+from fairlightning.metrics.confusion import selected
 from fairlightning.metrics.tables import GroupTables
 
 
 class GroupCounts(ExactMetric):
-    """What `GroupConfusion` and `GroupScores` count, in one pass over the rows.
+    """Count the rows of a binary classifier by sensitive values, label, decision and score.
+
+    The tables hold for every group what `GroupConfusion` counts, its area under the ROC curve and
+    those across groups, calibration error, Brier score, reliability curve and distribution; see
+    `functional.score_figures`. The state does not grow with the rows, and slots are fixed: an
+    absent group keeps its place and holds zeros, rows of unknown group have slots of their own.
+
+    At the default resolution the bound on the error of an area under the ROC curve is 0.001 where
+    logits have a standard deviation of 1, and less where they spread wider; the error itself was
+    some hundred times smaller. The state takes 20 kB for each cell. On one CPU thread an update
+    takes 0.3 ms for 1,024 rows in two groups, and some 3 ms for 65,536 in 200.
 
     Args:
         groups: Sensitive attributes and their categories.
         threshold: Score, strictly between 0 and 1, from which a row is selected.
+        resolution: Bins to each doubling of the logit, a power of two; see `bin_edges`. Twice as
+            many halve the binning error and double the state.
+        score_bins: Bins of equal width in the score, of which calibration and distribution speak.
         **kwargs: Passed on to `torchmetrics.Metric`.
 
     Raises:
-        ArgumentError: If the groups or the threshold cannot be used, or a table would have more
-            than `MAX_SLOTS` slots.
+        ArgumentError: If the groups, the threshold or the numbers cannot be used, or a table would
+            have more than `MAX_SLOTS` slots.
 
     >>> import torch
     >>> metric = GroupCounts({"sex": ["Female", "Male"]})
@@ -43,46 +55,57 @@ class GroupCounts(ExactMetric):
     """
 
     histogram: Tensor
+    sums: Tensor
 
     def __init__(
         self,
         groups: GroupSpec | Mapping[str, Iterable[object]],
         threshold: float = 0.5,
+        *,
+        resolution: int = 64,
+        score_bins: int = 15,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.groups = GroupSpec.of(groups)
         self.threshold = check_threshold(threshold)
-        parts = (GroupConfusion(self.groups, threshold), GroupScores(self.groups))
-        for name, zeros in {k: v for part in parts for k, v in part.metric_state.items()}.items():
+        empty = Tally.empty(self.groups, check_resolution(resolution), _check_bins(score_bins))
+        for name, zeros in empty._asdict().items():
             self.add_state(name, zeros, dist_reduce_fx="sum")
 
     def update(
         self, logits: Tensor, target: Tensor, sensitive: Tensor, weight: Tensor | None = None
     ) -> None:
-        """Count the rows of a batch; arguments and errors are those of `GroupConfusion.update`."""
+        """Count the rows of a batch.
+
+        Args:
+            logits: `(N,)` or `(N, 1)` logits of the positive class.
+            target: `(N,)` labels 0 and 1.
+            sensitive: `(N, A)` int64 codes, `-1` for unknown.
+            weight: `(N,)` row weights ≥ 0; without them each row of the batch weighs 1.
+
+        Raises:
+            ArgumentError: If a shape, a label, a code or a weight cannot be used. NaN logits do not
+                raise: they are counted as `undecided`, and have no score.
+        """
         logits = binary_logits(logits)
         rows = len(logits)
-        self.histogram = writable(self.histogram)
-        confusion, scores = add_rows(
-            self.histogram,
+        self.histogram, self.sums = writable(self.histogram), writable(self.sums)
+        Tally(self.histogram, self.sums).add(
             logits,
             selected(logits, self.threshold),
             check_labels(target, rows),
             self.groups.check(sensitive, rows),
             self.groups,
-            weight=None if weight is None else check_weight(weight, rows),
+            None if weight is None else check_weight(weight, rows),
         )
-        counted = scores._asdict() | confusion._asdict()
-        del counted["histogram"]
-        for name, table in counted.items():
-            setattr(self, name, getattr(self, name) + table)
 
     def compute(self) -> GroupTables:
         """Return the tables of all rows so far, over all processes."""
-        confusion, scores = (
-            [getattr(self, name) for name in kind._fields] for kind in (ConfusionTable, ScoreTable)
-        )
-        found = ScoreTable(*scores)
-        histogram = unknown_last(self.histogram, self.groups)
-        return GroupTables(ConfusionTable(*confusion), found._replace(histogram=histogram))
+        return GroupTables(*Tally(self.histogram, self.sums).tables(self.groups))
+
+
+def _check_bins(score_bins: int) -> int:
+    if score_bins < 1:
+        raise ArgumentError.of("score_bins", found=score_bins, expected="1 or more", mend="pass 15")
+    return score_bins

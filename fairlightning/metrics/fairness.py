@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 from fairlightning.exceptions import FairnessWarning
 from fairlightning.functional.intervals import Interval
@@ -36,11 +35,7 @@ class FairnessMetrics(StageMetrics):
         threshold: float = 0.5,
     ) -> None:
         spec = GroupSpec.of(groups)
-        super().__init__(spec, stage, counts=GroupCounts(spec, threshold))
-
-    def _tables(self, computed: list[Any]) -> GroupTables:
-        tables: GroupTables = computed[0]
-        return tables
+        super().__init__(spec, stage, GroupCounts(spec, threshold))
 
     def _records(self, tables: GroupTables, intervals: Intervals | None) -> list[Record]:
         return fairness_records(self.stage, self.groups, tables, intervals=intervals)

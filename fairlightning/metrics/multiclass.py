@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 import torch
 
@@ -65,11 +64,7 @@ class MulticlassMetrics(StageMetrics):
         self._ordered = ordered
         spec = GroupSpec.of(groups)
         confusion = GroupConfusion(spec, num_classes=num_classes)
-        super().__init__(spec, stage, confusion=confusion)
-
-    def _tables(self, computed: list[Any]) -> ConfusionTable:
-        table: ConfusionTable = computed[0]
-        return table
+        super().__init__(spec, stage, confusion)
 
     def _records(self, tables: ConfusionTable, intervals: Intervals | None) -> list[Record]:
         return multiclass_records(

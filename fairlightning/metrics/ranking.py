@@ -93,7 +93,7 @@ class AUROC(_Rows):
 class GroupAUROC(_Rows):
     """Exact areas under the ROC curve of all groups, within and across them.
 
-    It keeps 12 bytes a row and 4 for each attribute; `GroupScores` has the same areas, within a
+    It keeps 12 bytes a row and 4 for each attribute; `GroupCounts` has the same areas, within a
     stated error, from a state that does not grow. A million rows in 200 groups take half a
     second to compute.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 import torch
 from scipy import special
@@ -37,11 +36,7 @@ class RegressionMetrics(StageMetrics):
 
     def __init__(self, groups: GroupSpec | Mapping[str, Iterable[object]], stage: str) -> None:
         spec = GroupSpec.of(groups)
-        super().__init__(spec, stage, regression=GroupRegression(spec))
-
-    def _tables(self, computed: list[Any]) -> Moments:
-        moments: Moments = computed[0]
-        return moments
+        super().__init__(spec, stage, GroupRegression(spec))
 
     def _records(self, tables: Moments, intervals: Intervals | None) -> list[Record]:
         return regression_records(self.stage, self.groups, tables, intervals=intervals)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -89,7 +90,17 @@ class Fairness(nn.Module):
         self.objectives = nn.ModuleDict()
         self.adaptive: dict[str, Adaptive] = {}
         self.constraints: dict[str, Constraint] = {}
-        self.last: Observation | None = None
+        # Set in every step: assigning an attribute of a module takes 3 µs, appending 0.1.
+        self._seen: deque[Observation] = deque(maxlen=1)
+
+    @property
+    def last(self) -> Observation | None:
+        """What callbacks may see of the last batch; None before the first, or once taken."""
+        return self._seen[-1] if self._seen else None
+
+    def take(self) -> Observation | None:
+        """Return `last` and forget it, so that a batch is not taken for the next one too."""
+        return self._seen.pop() if self._seen else None
 
     @property
     def strength(self) -> Strength:
@@ -220,7 +231,7 @@ class Fairness(nn.Module):
             sums[name] = objective.sums(seen)
         joined = self._reduced(sums) if sums and self.training else sums
         losses = self._combine(task, objectives, joined, step.parameters)
-        self.last = self._observe(step, task, joined, losses)
+        self._seen.append(self._observe(step, task, joined, losses))
         return losses.loss
 
     def _standardised(self, step: Step) -> Step:

@@ -21,9 +21,9 @@ from fairlightning.functional.score_figures import (
     score_distance,
     with_mass,
 )
-from fairlightning.functional.score_histogram import ScoreTable
+from fairlightning.functional.score_histogram import confusion_and_scores
 from fairlightning.groups import GroupSpec
-from fairlightning.metrics import GroupScores
+from fairlightning.metrics import GroupCounts
 
 
 def pairs_by_hand(positive, negative, weights=None):
@@ -66,7 +66,8 @@ def test_areas_within_and_across_groups_are_those_of_pairs(seed, rows, groups, l
     exact = group_auroc(*columns, groups, mass)
     # One category more than there are groups, since a spec needs two.
     spec = GroupSpec({"g": range(groups + 1)})
-    table = ScoreTable.of_rows(*columns[:2], columns[2][:, None], spec, weight=mass)
+    logits, label, codes = columns
+    _, table = confusion_and_scores(logits, logits >= 0, label, codes[:, None], spec, weight=mass)
     table = table.partition(spec, ("g",))
     binned = binned_auroc(table.histogram, table.rows)
     for which in range(groups):
@@ -87,13 +88,13 @@ def test_the_binning_error_is_small_and_stated():
     rows = batch(20_000, spread=1.0)
     positive, group = rows[1] == 1, GROUPS.group_ids(rows[2], ("race",))
     exact = group_auroc(rows[0][:, 0], positive, group, 3)
-    table = counted(rows).compute().partition(GROUPS, ("race",))
+    table = counted(rows).compute().scores.partition(GROUPS, ("race",))
     for area, rough in zip(exact, binned_auroc(table.histogram, table.rows), strict=True):
         off = (area.rate - rough.rates.rate).abs()
         assert (off <= rough.error).all()
         assert (off < 1e-4).all()
         assert (rough.error < 1.5e-3).all()
-    coarse = counted(rows, resolution=8).compute().partition(GROUPS, ("race",))
+    coarse = counted(rows, resolution=8).compute().scores.partition(GROUPS, ("race",))
     wide = binned_auroc(coarse.histogram, coarse.rows).within.error
     assert (wide > 4 * rough.error).all()
 
@@ -123,14 +124,14 @@ def test_bins_are_ordered_and_lie_between_their_edges(resolution):
 def test_brier_and_calibration_are_those_of_the_libraries(weighted):
     logits, target, sensitive = batch(600)
     weight = torch.rand(600) + 0.1 if weighted else None
-    metric = GroupScores(GROUPS)
+    metric = GroupCounts(GROUPS)
     metric.update(
         logits[:250], target[:250], sensitive[:250], None if weight is None else weight[:250]
     )
     metric.update(
         logits[250:], target[250:], sensitive[250:], None if weight is None else weight[250:]
     )
-    table = metric.compute().partition(GROUPS, ("sex",))
+    table = metric.compute().scores.partition(GROUPS, ("sex",))
     brier, error = (
         brier_score(table.moments, table.rows),
         calibration_error(table.moments, table.rows),
@@ -161,7 +162,9 @@ def ece_by_hand(score, target, weight, bins=15):
 def test_reliability_is_the_mean_of_each_bin():
     logits, target, sensitive = batch(600)
     table = (
-        counted((logits, target, sensitive), score_bins=10).compute().partition(GROUPS, ("race",))
+        counted((logits, target, sensitive), score_bins=10)
+        .compute()
+        .scores.partition(GROUPS, ("race",))
     )
     curve = reliability(table.moments)
     score = torch.sigmoid(logits[:, 0].double())
@@ -185,9 +188,9 @@ def test_distances_are_those_of_scipy_within_their_error(weighted):
     logits, target, sensitive = batch(3000)
     logits = logits + sensitive[:, 1:]  # shifts the groups of the second attribute
     weight = torch.rand(3000) + 0.1 if weighted else None
-    metric = GroupScores(GROUPS)
+    metric = GroupCounts(GROUPS)
     metric.update(logits, target, sensitive, weight)
-    table = metric.compute().partition(GROUPS, ("race",))
+    table = metric.compute().scores.partition(GROUPS, ("race",))
     group = GROUPS.group_ids(sensitive, ("race",))
     score = torch.sigmoid(logits[:, 0].double())
     smirnov, wasserstein = (score_distance(table.histogram, k, table.rows) for k in DISTANCES)
@@ -214,7 +217,7 @@ def test_distances_are_those_of_scipy_within_their_error(weighted):
 
 
 def test_resampled_tables_go_through_at_once():
-    table = counted(batch()).compute().partition(GROUPS, ("race",))
+    table = counted(batch()).compute().scores.partition(GROUPS, ("race",))
     rng = torch.Generator().manual_seed(0)
     more = torch.randint(1, 4, (5, 1, 1, 1), generator=rng)
     histograms, masses = table.histogram * more, table.moments[..., 0] * more

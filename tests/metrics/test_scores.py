@@ -19,7 +19,7 @@ from fairlightning.functional.score_figures import (
     score_distance,
 )
 from fairlightning.groups import GroupSpec
-from fairlightning.metrics import AUROC, GroupAUROC, GroupScores
+from fairlightning.metrics import AUROC, GroupAUROC, GroupCounts
 
 
 @pytest.mark.parametrize(
@@ -38,10 +38,10 @@ def test_absent_groups_keep_their_slots(codes, support, weighted):
     size = len(codes)
     logits = torch.tensor([1.0, -1.0, -1.0, 1.0])[:size]
     target = torch.tensor([1, 1, 0, 0])[:size]
-    metric = GroupScores(RACE)
+    metric = GroupCounts(RACE)
     sensitive = torch.tensor(codes).long()
     metric.update(logits, target, sensitive, torch.ones(size) if weighted else None)
-    table = metric.compute()
+    table = metric.compute().scores
     assert table.rows.sum() == size
     assert table.rows[-1].sum() == size - sum(support)
     table = table.partition(RACE, ("race",))
@@ -65,7 +65,7 @@ def test_absent_groups_keep_their_slots(codes, support, weighted):
 
 def same(first, second):
     # Sums of scores in another order differ in the last digit.
-    for a, b in zip(first.compute(), second.compute(), strict=True):
+    for a, b in zip(first.compute().scores, second.compute().scores, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 
@@ -92,18 +92,18 @@ def test_reset_pickle_and_cast():
     assert metric.histogram.sum() == 0
     metric.to(torch.bfloat16)
     metric.update(*batch(), weight=torch.full((400,), 0.1))
-    assert metric.moments.dtype == metric.histogram.dtype == torch.float64
+    assert metric.sums.dtype == metric.histogram.dtype == torch.float64
     assert metric.histogram.sum() == pytest.approx(40)
 
 
 def test_the_state_does_not_grow_and_is_of_the_size_stated():
     crossed = GroupSpec({name: range(size) for name, size in (("a", 2), ("b", 5), ("c", 10))})
-    metric = GroupScores(crossed)
+    metric = GroupCounts(crossed)
     for seed in range(3):
         metric.update(*batch(500, seed, crossed))
     nbytes = sum(state.nbytes for state in metric.metric_state.values())
-    assert nbytes / crossed.num_cells == pytest.approx(15_100, rel=0.01)
-    table = metric.compute()
+    assert nbytes / crossed.num_cells == pytest.approx(19_000, rel=0.01)
+    table = metric.compute().scores
     for partition in (("b",), ("a", "c"), ("a", "b", "c")):
         part = table.partition(crossed, partition)
         group = torch.cat(
@@ -121,22 +121,22 @@ def test_nan_logits_are_counted_apart_and_spoil_nothing():
     broken[[3, 7]] = torch.nan
     keep = torch.arange(50)[(torch.arange(50) != 3) & (torch.arange(50) != 7)]
     for weight in (None, torch.rand(50)):
-        metric, clean = GroupScores(GROUPS), GroupScores(GROUPS)
+        metric, clean = GroupCounts(GROUPS), GroupCounts(GROUPS)
         metric.update(broken, target, sensitive, weight)
         rest = None if weight is None else weight[keep]
         clean.update(logits[keep], target[keep], sensitive[keep], rest)
-        assert metric.compute().undecided == 2
+        assert metric.compute().scores.undecided == 2
         assert all(
             torch.equal(a, b)
-            for a, b in zip(metric.compute()[:3], clean.compute()[:3], strict=True)
+            for a, b in zip(metric.compute().scores[:3], clean.compute().scores[:3], strict=True)
         )
 
 
 def test_rows_without_mass_make_no_group():
-    metric = GroupScores(RACE)
+    metric = GroupCounts(RACE)
     weight = torch.tensor([0.0, 2.0, 1.0])
     metric.update(torch.zeros(3), torch.ones(3), torch.tensor([0, 1, 2]), weight)
-    table = metric.compute().partition(RACE, ("race",))
+    table = metric.compute().scores.partition(RACE, ("race",))
     assert table.rows.sum(-1).tolist() == [0, 1, 1]
     assert brier_score(table.moments, table.rows).support.tolist() == [0, 1, 1]
 
@@ -186,7 +186,7 @@ def test_exact_areas_of_no_rows_and_of_nan():
 )
 def test_what_cannot_be_counted_is_refused(options, words):
     with pytest.raises(ArgumentError, match=words):
-        GroupScores(**{"groups": GROUPS, **options})
+        GroupCounts(**{"groups": GROUPS, **options})
 
 
 @pytest.mark.parametrize(
@@ -200,18 +200,18 @@ def test_what_cannot_be_counted_is_refused(options, words):
 )
 def test_wrong_rows_are_refused(change, words):
     rows = dict(zip(("logits", "target", "sensitive"), batch(5), strict=True)) | change
-    metric = GroupScores(GROUPS)
+    metric = GroupCounts(GROUPS)
     with pytest.raises(ArgumentError, match=words):
         metric.update(**rows)
-    assert metric.rows.sum() == 0
+    assert metric.sums.sum() == 0
 
 
 def _count(rank, parts):
-    scores, areas = GroupScores(GROUPS), GroupAUROC(GROUPS)
+    scores, areas = GroupCounts(GROUPS), GroupAUROC(GROUPS)
     for rows in parts[rank]:
         scores.update(*rows)
         areas.update(*rows)
-    return scores.compute(), areas.compute()
+    return scores.compute().scores, areas.compute()
 
 
 def _by_sex():
@@ -228,7 +228,7 @@ def _by_sex():
 )
 def test_two_processes_count_as_one(tmp_path, parts):
     rows = tuple(torch.cat(columns) for columns in zip(*parts[0], *parts[1], strict=True))
-    expected = counted(rows).compute()
+    expected = counted(rows).compute().scores
     exact = GroupAUROC(GROUPS)
     exact.update(*rows)
     for scores, areas in two_processes(tmp_path / "group", _count, parts):

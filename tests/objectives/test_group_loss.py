@@ -13,7 +13,7 @@ from fairlightning.data import Batch, BatchLoader
 from fairlightning.exceptions import ArgumentError, SetupError
 from fairlightning.functional.score_figures import calibration_error
 from fairlightning.groups import GroupSpec
-from fairlightning.metrics import GroupScores
+from fairlightning.metrics import GroupCounts
 from fairlightning.models import MLP
 from fairlightning.module import FairModule
 from fairlightning.objectives import BoundedGroupLoss, CalibrationPenalty, GroupDRO, Step
@@ -77,9 +77,9 @@ def test_calibration_error_is_that_of_the_metric_where_scores_lie_on_centres():
         by_group.append(error)
     assert found.value.item() == pytest.approx(np.mean(by_group))
     # One bin for each centre: the metric of the monitor says the same.
-    metric = GroupScores(SEX, score_bins=9)
+    metric = GroupCounts(SEX, score_bins=9)
     metric.update(logits[:, 0] + 1e-6, target, group)
-    table = metric.compute().partition(SEX, ("sex",))
+    table = metric.compute().scores.partition(SEX, ("sex",))
     theirs = calibration_error(table.moments, table.rows).rate
     assert theirs.tolist() == pytest.approx(by_group, abs=1e-5)
 

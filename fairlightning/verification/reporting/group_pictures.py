@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from fairlightning.functional.criteria import CRITERIA
 from fairlightning.functional.score_figures import reliability
-from fairlightning.functional.score_histogram import ScoreTable
+from fairlightning.functional.score_histogram import confusion_and_scores
 from fairlightning.groups import GroupSpec, as_labels
 from fairlightning.metrics import Record, readable
 from fairlightning.report.document import (
@@ -160,7 +160,8 @@ def _calibration(inputs: ReportInputs, run: RunFiles, role: str, attribute: str)
     scores = torch.logit(torch.tensor(frame["score"].to_numpy(dtype=float)))
     positive = torch.tensor(frame["target"].to_numpy()) == 1
     mass = torch.tensor(frame["weight"].to_numpy(dtype=float)) if "weight" in frame else None
-    table = ScoreTable.of_rows(scores, positive, spec.encode(frame), spec, weight=mass)
+    columns = (scores, scores >= 0, positive, spec.encode(frame), spec)
+    _, table = confusion_and_scores(*columns, weight=mass)
     curve = reliability(table.partition(spec, [attribute]).moments)
     groups = spec.group_names([attribute])
     return picture(
