@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from fairlightning.exceptions import ArgumentError
+from fairlightning.exceptions import ArgumentError, SetupError
 from fairlightning.functional.tasks import Task, predicted_scores, row_losses
 from fairlightning.groups import GroupSpec
 from fairlightning.mixins import FairnessMixin
@@ -168,9 +168,21 @@ class FairModule(FairnessMixin, L.LightningModule):
         """Clip each parameter group by itself.
 
         One norm over all of them would let a steep adversary shrink the network's step.
+
+        Raises:
+            SetupError: If the optimizer takes gradients as float16 training has scaled them.
         """
         if not gradient_clip_val:
             return
+        fused = getattr(optimizer, "_step_supports_amp_scaling", False)
+        if fused and getattr(self.trainer.precision_plugin, "scaler", None) is not None:
+            raise SetupError.of(
+                "gradient_clip_val",
+                found=f"{gradient_clip_val} with a fused {type(optimizer).__name__} in float16",
+                expected="gradients without the scale of mixed precision, which fused optimizers "
+                "take off themselves, after clipping",
+                mend="make the optimizer with fused=False, or train with precision='bf16-mixed'",
+            )
         for group in optimizer.param_groups:
             if gradient_clip_algorithm == "value":
                 nn.utils.clip_grad_value_(group["params"], gradient_clip_val)

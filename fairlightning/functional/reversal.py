@@ -25,8 +25,8 @@ def reverse_gradient(x: Tensor, weight: Tensor | float = 1.0) -> Tensor:
     >>> x.grad
     tensor([-0.5000, -0.5000])
     """
-    # Plain operations: an autograd Function of one's own, with the rules that vmap needs, takes
-    # longer to bind its arguments than a small adversary takes to guess.
+    # One plain operation: an autograd Function of one's own, with the rules that vmap needs, takes
+    # longer to bind its arguments than a small adversary takes to guess. Between x and x there is
+    # only x; what moves along is one end.
     weight = torch.as_tensor(weight, dtype=x.dtype, device=x.device).detach()
-    fixed = x.detach()
-    return torch.addcmul(fixed, weight, x - fixed, value=-1.0)
+    return torch.lerp(x.detach(), x, -weight)

@@ -69,6 +69,14 @@ class FairnessMixin:
                 mend=f"class {cls.__name__}(..., LightningModule)",
             )
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning notes which hook runs some forty times a step. `nn.Module` would look each time
+        # whether a string is a parameter, which is a sixteenth of a small training step.
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     def fair_loss(
         self,
         task_loss: Tensor,

@@ -17,6 +17,7 @@ from fairlightning.functional.reversal import reverse_gradient
 from fairlightning.functional.tasks import TASKS, TaskKind
 from fairlightning.groups import GroupSpec
 from fairlightning.objectives.base import Objective, Step, Term
+from fairlightning.objectives.slices import Slices
 
 Feed = Literal["representation", "logits", "both"]
 FEEDS: dict[Feed, tuple[str, ...]] = {
@@ -113,6 +114,7 @@ class Adversary(Objective):
         # Attributes with fewer categories than the largest have classes that cannot occur.
         barred = torch.arange(max(classes.tolist(), default=0)) >= classes.unsqueeze(1)
         self._ragged = bool(barred.any())
+        self._categories = barred.shape
         self.register_buffer("_barred", barred.float() * -1e9, persistent=False)
         label_features = target_features if criterion == "equalized_odds" else 0
         outputs = barred.numel() + len(self._values)
@@ -171,7 +173,7 @@ class Adversary(Objective):
             truth = self.truth(step)
             parts.append((self._of_categories(guess, truth), truth >= 0))
         if self._values:
-            parts.append(self._of_values(guess[..., self._barred.numel() :], step))
+            parts.append(self._of_values(guess[..., self._categories.numel() :], step))
         losses, known = (
             parts[0] if len(parts) == 1 else (torch.cat(x, -1) for x in zip(*parts, strict=True))
         )
@@ -179,10 +181,10 @@ class Adversary(Objective):
 
     def _of_categories(self, guess: Tensor, truth: Tensor) -> Tensor:
         """Cross-entropy `(..., N, A)`, the mean over heads; 0 where unknown."""
-        of_groups = guess[..., : self._barred.numel()] if self._values else guess
-        logits = of_groups.unflatten(-1, self._barred.shape)
+        logits = guess[..., : self._categories.numel()] if self._values else guess
         if self._ragged:
-            logits = logits + self._barred
+            logits = logits + self._barred.flatten()
+        logits = logits.view(*logits.shape[:-1], *self._categories)
         if self.heads > 1:  # an axis of heads beside the rows
             return row_cross_entropy(logits, truth.unsqueeze(1)).mean(-2)
         return row_cross_entropy(logits, truth)
@@ -213,7 +215,7 @@ class Adversary(Objective):
         own = mean_scores(loss, mass.detach()).mean(-1)
         value = mean_scores(fixed[0], mass.detach()).mean(-1) if fixed else own.detach()
         names = (*self._discrete, *self._values)
-        support = dict(zip(names, rows.detach().unbind(-1), strict=True))
+        support = Slices(rows.detach(), {name: i for i, name in enumerate(names)})
         return Term(-value, own=own, support=support)
 
     @property

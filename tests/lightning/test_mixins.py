@@ -2,6 +2,7 @@ import lightning as L
 import pytest
 import torch
 from helpers import GROUPS, Both, Net, loaders, make_batch, quiet_trainer
+from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import nn
 
 from fairlightning.callbacks import LambdaRamp
@@ -250,3 +251,46 @@ def test_strength_may_change_between_steps_and_is_checked():
         with pytest.raises(ArgumentError, match="strength"):
             model.fairness.strength = wrong
     assert model.fairness.strength == 3.0
+
+
+def test_attributes_are_registered_as_ever_and_lightnings_note_is_kept():
+    model = FairModule(Net(), GROUPS)
+    model._current_fx_name = "training_step"
+    assert model._current_fx_name == "training_step"
+    model.scale = nn.Parameter(torch.ones(1))
+    model.extra = nn.Linear(2, 1)
+    assert "scale" in dict(model.named_parameters())
+    assert "extra" in dict(model.named_children())
+    with pytest.raises(TypeError, match="cannot assign"):
+        model.extra = 3
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_scaled_gradients_are_not_clipped(fused, tmp_path):
+    def optimizer(groups):
+        return torch.optim.AdamW(groups, fused=fused)
+
+    model = FairModule(Net(), GROUPS, optimizer=optimizer)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**12)
+    norms = []
+
+    class Watch(L.Callback):
+        def on_before_zero_grad(self, trainer, pl_module, optimizer):
+            grads = [p.grad for p in pl_module.parameters() if p.grad is not None]
+            if grads:
+                norms.append(torch.stack([g.norm() for g in grads]).norm().item())
+
+    trainer = quiet_trainer(
+        tmp_path,
+        plugins=[MixedPrecision("16-mixed", "cpu", scaler)],
+        gradient_clip_val=1e-3,
+        max_steps=3,
+        callbacks=[Watch()],
+    )
+    if fused:
+        with pytest.raises(SetupError, match="fused AdamW in float16"):
+            trainer.fit(model, loaders()[0])
+    else:
+        trainer.fit(model, loaders()[0])
+        assert norms
+        assert max(norms) <= 1e-3 * (1 + 1e-4)
