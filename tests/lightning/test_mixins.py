@@ -1,3 +1,5 @@
+from functools import partial
+
 import lightning as L
 import pytest
 import torch
@@ -84,6 +86,36 @@ def test_one_optimizer_with_a_faster_adversary(module):
     assert (network["lr"], adversary["lr"]) == (1e-3, 1e-2)
     counted = len(network["params"]) + len(adversary["params"])
     assert counted == len(list(module.parameters()))
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        torch.optim.AdamW,
+        partial(torch.optim.AdamW, foreach=True),
+        partial(torch.optim.SGD, momentum=0.9),
+        torch.optim.Adagrad,
+        torch.optim.RMSprop,  # knows no fused update
+    ],
+)
+def test_the_head_is_stepped_at_once_and_as_ever(optimizer):
+    stepped = []
+    for fused in (True, None):
+        torch.manual_seed(0)
+        model = FairModule(Net(), GROUPS, objectives={"adversarial": make_adversary()})
+        network, adversary = model.parameter_groups(1e-3)
+        assert "fused" not in network
+        assert adversary["fused"]
+        stepper = optimizer([network, adversary | {"fused": fused}], lr=1e-3)
+        for seed in range(3):
+            stepper.zero_grad()
+            model.training_step(make_batch(seed=seed), 0).backward()
+            stepper.step()
+        stepped.append([p.detach() for p in model.parameters()])
+    for one, other in zip(*stepped, strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
+    (adversary,) = model.to("meta").fairness.parameter_groups(1e-3)
+    assert adversary["fused"] is None
 
 
 def test_clipping_accumulation_bf16_and_schedulers_work(tmp_path):
@@ -270,15 +302,19 @@ def test_scaled_gradients_are_not_clipped(fused, tmp_path):
     def optimizer(groups):
         return torch.optim.AdamW(groups, fused=fused)
 
-    model = FairModule(Net(), GROUPS, optimizer=optimizer)
+    # The group of the adversary is fused either way, which does not make the optimizer so.
+    model = FairModule(
+        Net(), GROUPS, objectives={"adversarial": make_adversary()}, optimizer=optimizer
+    )
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**12)
     norms = []
 
     class Watch(L.Callback):
         def on_before_zero_grad(self, trainer, pl_module, optimizer):
-            grads = [p.grad for p in pl_module.parameters() if p.grad is not None]
-            if grads:
-                norms.append(torch.stack([g.norm() for g in grads]).norm().item())
+            for group in optimizer.param_groups:
+                grads = [p.grad for p in group["params"] if p.grad is not None]
+                if grads:
+                    norms.append(torch.stack([g.norm() for g in grads]).norm().item())
 
     trainer = quiet_trainer(
         tmp_path,
