@@ -13,7 +13,7 @@ from fairlightning.groups import GroupSpec
 from fairlightning.metrics import Intervals, Record, StageMetrics, stage_metrics
 from fairlightning.objectives import Step, Sums
 
-HELD = 64
+HELD = 128
 """Batches whose sums are held back to be added up at once."""
 
 

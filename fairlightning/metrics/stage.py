@@ -18,7 +18,7 @@ from fairlightning.groups import GroupSpec
 from fairlightning.metrics.base import ExactMetric
 from fairlightning.metrics.records import STAGES, SUPPORT, Key, Record
 
-CHUNK = 65_536
+CHUNK = 2**17
 """Rows that are held back to be counted at once: a table takes longer to begin than to fill."""
 
 
