@@ -134,21 +134,6 @@ def reliability(moments: Tensor) -> Reliability:
     return Reliability(score * per_mass, moments[..., 1, :, 0] * per_mass, mass)
 
 
-def with_mass(moments: Tensor, mass: Tensor) -> Tensor:
-    """Give moments another mass, as a resample of their rows has, at the same means in each bin.
-
-    Args:
-        moments: `(..., G, 2, K, 3)` as in `ScoreTable`.
-        mass: `(..., G, 2, K)` new mass, such as resampled counts; 0 where it was 0.
-
-    Returns:
-        Moments of that mass, broadcast over leading axes.
-    """
-    before = moments[..., :1]
-    means = moments / before.clamp_min(_TINY)
-    return means * mass.double().unsqueeze(-1)
-
-
 def score_distance(histogram: Tensor, kind: Distance, rows: Tensor | None = None) -> Binned:
     """Distance between the score distributions of every two groups, whatever the labels.
 

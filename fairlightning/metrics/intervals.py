@@ -24,12 +24,10 @@ from fairlightning.functional.extremes import (
 )
 from fairlightning.functional.intervals import Interval, rate_interval
 from fairlightning.functional.proportions import PROPORTIONS, Trials, proportion_trials
-from fairlightning.functional.rates import Rates
+from fairlightning.functional.rates import Rates, mean_scores
 from fairlightning.functional.score_figures import (
     BinnedRanking,
     binned_auroc,
-    brier_score,
-    with_mass,
 )
 from fairlightning.metrics.tables import (
     OF_TABLES,
@@ -63,26 +61,31 @@ def group_intervals(
     Raises:
         ArgumentError: If level or number of resamples cannot be used.
     """
-    mass, square = tables.confusion.mass.sum((-2, -1)), tables.confusion.square.sum((-2, -1))
-    tiny = torch.finfo(mass.dtype).tiny
-    per_mass = torch.where(square > 0, mass / square.clamp_min(tiny), 0.0).cpu()
-
+    mass, square = (
+        part.cpu().sum((-2, -1)) for part in (tables.confusion.mass, tables.confusion.square)
+    )
+    scale = _kish(mass, square)
     options: dict[str, Any] = {"level": level, "num_resamples": num_resamples, "seed": seed}
 
     def effective(table: Tensor) -> Tensor:
-        return table.cpu() * per_mass.view(-1, *[1] * (table.ndim - 1))
+        return table.cpu() * scale.view(-1, *[1] * (table.ndim - 1))
 
     trials = {name: proportion_trials(tables.confusion, name) for name in PROPORTIONS}
     found = {name: rate_interval(*trial, level=level) for name, trial in trials.items()}
     table = effective(tables.confusion.mass)
     found |= _apart(OF_TABLES, bootstrap_interval(_of_tables, table, within=2, **options))
-    merged = effective(_merged(tables.scores.histogram))
+    # Each group beside all others as one: weights may differ from group to group, but the mixture
+    # of the others must stay what it is.
+    scales = _kish(_beside_others(mass), _beside_others(square))
+    merged = _merged(_beside_others(tables.scores.histogram.cpu())) * scales[..., None, None]
     prior = half_row(merged)
     ranking = bootstrap_interval(_of_ranking, merged, within=1, prior=prior, **options)
     found |= _widened(_apart(RANKING, ranking), tables.ranking())
     moments = tables.scores.moments.cpu()
     bins = effective(moments[..., 0])
-    found["brier"] = bootstrap_interval(_brier(moments), bins, within=2, prior=0.0, **options)
+    found["brier"] = bootstrap_interval(
+        _brier(moments), bins, within=2, prior=half_row(bins), **options
+    )
     found["calibration_error"] = bootstrap_distance_interval(
         _calibration(moments), bins, within=2, prior=half_rows_of_bins(bins), **options
     )
@@ -169,9 +172,31 @@ def _of_figures(
     return largest_difference_of(value, filled, known, level=level, most=most)
 
 
-def _merged(histogram: Tensor) -> Tensor:
-    bins = histogram.shape[-1] // RANKING_BINS
-    return histogram.cpu().view(*histogram.shape[:-1], RANKING_BINS, bins).sum(-1)
+def _kish(mass: Tensor, square: Tensor) -> Tensor:
+    """What turns sums of weights into effective numbers of rows."""
+    tiny = torch.finfo(mass.dtype).tiny
+    return torch.where(square > 0, mass / square.clamp_min(tiny), 0.0)
+
+
+def _beside_others(of_groups: Tensor) -> Tensor:
+    """Sums `(G, 2, ...)` of each group and of all others, from `(G, ...)`."""
+    others = (of_groups.sum(0) - of_groups).clamp_min(0)  # rounding may go below
+    return torch.stack([of_groups, others], dim=1)
+
+
+def _merged(histograms: Tensor) -> Tensor:
+    """Merge the bins `(G, 2, 2, B)` to `RANKING_BINS`, each group's to bins of its own.
+
+    Every label of a group and of the others, whatever their numbers, has a quarter of the bins or
+    more: bins of equal width would let scores that lie close together tie.
+    """
+    share = histograms / histograms.sum(-1, keepdim=True).clamp_min(1e-300)
+    upto = share.sum((1, 2)).cumsum(-1)
+    middle = upto - share.sum((1, 2)) / 2
+    place = (middle / upto[:, -1:].clamp_min(1e-300) * RANKING_BINS).long()
+    place = place.clamp(0, RANKING_BINS - 1)[:, None, None].expand_as(histograms)
+    merged = histograms.new_zeros(*histograms.shape[:-1], RANKING_BINS)
+    return merged.scatter_add_(-1, place, histograms)
 
 
 def _apart(names: Mapping[str, object], interval: Interval) -> dict[str, Interval]:
@@ -198,21 +223,33 @@ def _of_tables(table: Tensor) -> Tensor:
 
 
 def _of_ranking(histogram: Tensor) -> Tensor:
+    # (..., G, 2, 2, B): of each group and the others only the group's own figures are wanted.
     ranking = binned_auroc(histogram, histogram.sum(-1))
-    return torch.stack([_or_nan(rates(ranking)) for rates in RANKING.values()], dim=-1)
+    return torch.stack([_or_nan(rates(ranking))[..., 0] for rates in RANKING.values()], dim=-1)
 
 
 def _brier(moments: Tensor) -> Callable[[Tensor], Tensor]:
-    def figure(mass: Tensor) -> Tensor:
-        return _or_nan(brier_score(with_mass(moments, mass), mass.sum(-1)))
+    mass, _, error = moments.unbind(-1)
+    # A label that a bin does not have costs what its mean score says.
+    mean = _mean_score(moments).unsqueeze(-2)
+    missing = torch.cat([mean, 1 - mean], dim=-2).square()
+    each = torch.where(mass > 0, mean_scores(error, mass), missing)
+
+    def figure(drawn: Tensor) -> Tensor:
+        total = drawn.sum((-2, -1))
+        return _or_nan(Rates(mean_scores((drawn * each).sum((-2, -1)), total), total))
 
     return figure
 
 
+def _mean_score(moments: Tensor) -> Tensor:
+    mass, score, _ = moments.sum(-3).unbind(-1)
+    return mean_scores(score, mass)
+
+
 def _calibration(moments: Tensor) -> Callable[[Tensor], Tensor]:
     # The mean score of a bin is taken as known: within a bin scores differ by its width at most.
-    mass, score, _ = moments.sum(-3).unbind(-1)
-    mean = torch.where(mass > 0, score / mass.clamp_min(torch.finfo(mass.dtype).tiny), 0.0)
+    mean = _mean_score(moments)
 
     def deviations(drawn: Tensor) -> Tensor:
         return (drawn[..., 1, :] - mean * drawn.sum(-2)) / drawn.sum((-2, -1)).unsqueeze(-1)

@@ -91,7 +91,8 @@ def gap_verdict(
         level: Confidence, in (0, 1).
 
     Raises:
-        ArgumentError: If there is no such attribute or criterion, or a number cannot be used.
+        ArgumentError: If there is no such attribute or criterion, a number cannot be used, or rows
+            have NaN for a score.
 
     >>> spec = GroupSpec({"sex": ["Female", "Male"]})
     >>> rows = torch.tensor([[[700, 100], [100, 100]], [[690, 110], [100, 100]], [[0, 0], [0, 0]]])
@@ -107,6 +108,13 @@ def gap_verdict(
     if min_support < 1:
         raise ArgumentError.of(
             "min_support", found=min_support, expected="1 or more", mend="pass 30"
+        )
+    if undecided := int(table.undecided):
+        raise ArgumentError.of(
+            "table",
+            found=f"{undecided:,} rows whose score is NaN",
+            expected="a decision for every row",
+            mend="look for the step at which the loss became NaN, or lower the learning rate",
         )
     names = groups.group_names(partition)
     of_groups = table.partition(groups, partition)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fairlightning.verification.limits import Contrast, gap_family
+from fairlightning.verification.limits import Contrast, contrasts, gap_family
 from fairlightning.verification.material import Material
 from fairlightning.verification.paired import Ints, group_estimates
 
@@ -49,6 +49,6 @@ def gap_change(
     if len(kept) < 2:
         return GapChange(None, (), 0, left)
     family = gap_family(len(rates), size, kept)
-    by_seed = (test.values @ family.T).max(-1)
+    by_seed = contrasts(test.values, family).max(-1)
     pairs = tuple((float(b), float(m)) for b, m in by_seed)
     return GapChange(Contrast.of(test, family, other), pairs, int(distinct[kept].min()), left)

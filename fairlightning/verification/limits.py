@@ -68,12 +68,11 @@ class Contrast:
             other: Estimates of other rows of the same seeds (validation), on which witnesses are
                 chosen; not needed for a single contrast.
         """
-        figures = family @ np.nan_to_num((other or test).values)[..., None]
-        known = ~np.isnan((other or test).values @ np.abs(family).T)
-        chosen = np.where(known, figures[..., 0], -np.inf).argmax(-1)
+        found = contrasts((other or test).values, family)
+        chosen = np.where(np.isnan(found), -np.inf, found).argmax(-1)
         upper = _moments(test, family, None, chosen[:, BASELINE])
         lower = _moments(test, family, chosen[:, INTERVENTION], None)
-        largest = (test.values @ family.T).max(-1).mean(0)
+        largest = contrasts(test.values, family).max(-1).mean(0)
         return cls(upper, lower, largest)
 
     def limits(self, factor: float, level: float) -> tuple[float, float]:
@@ -109,6 +108,12 @@ class Contrast:
         low = _threshold(lambda factor: self.high(factor, level) <= 0)
         high = _threshold(lambda factor: self.low(factor, level) <= 0)
         return (None if low is None else 1 - low), (None if high is None else 1 - high)
+
+
+def contrasts(values: Array, family: Array) -> Array:
+    """Contrasts `(..., K)` of figures `(..., Q)`; NaN only where one that takes part is NaN."""
+    lost = np.isnan(values).astype(float) @ np.abs(family).T > 0
+    return np.where(lost, np.nan, np.nan_to_num(values) @ family.T)
 
 
 def _threshold(holds: Callable[[float], bool], most: float = 2.0, steps: int = 40) -> float | None:

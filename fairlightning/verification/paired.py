@@ -61,7 +61,8 @@ class Pair(NamedTuple):
             stage: Split whose rows are taken.
 
         Raises:
-            DataError: If the runs did not predict the same rows with the same labels.
+            DataError: If the runs did not predict the same rows with the same labels, or a score
+                is not a number.
         """
         first, second = (
             frame[frame["split"] == stage].sort_values("row", ignore_index=True)
@@ -76,6 +77,13 @@ class Pair(NamedTuple):
             )
         weight = first["weight"].to_numpy(float) if "weight" in first else np.ones(len(first))
         scores = np.stack([frame["score"].to_numpy(float) for frame in (first, second)])
+        if lost := int((~np.isfinite(scores)).sum()):
+            raise DataError.of(
+                "score",
+                found=f"{lost:,} that are NaN or infinite in {stage!r}",
+                expected="a probability in every row: one without is neither selected nor not",
+                mend="look for the step at which the loss became NaN, or lower the learning rate",
+            )
         target = first["target"].to_numpy() == 1
         return cls(first["row"].to_numpy(), target, groups.encode(first), weight, scores)
 

@@ -76,3 +76,6 @@ def test_what_cannot_be_tested_is_refused():
         gap_verdict(table(**FAIR), GROUPS, ["sex"], "demographic_parity", 0.1, min_support=0)
     with pytest.raises(ArgumentError, match="tolerance"):
         gap_verdict(table(**FAIR), GROUPS, ["sex"], "demographic_parity", -0.1)
+    lost = table(**FAIR)._replace(undecided=torch.tensor(3))
+    with pytest.raises(ArgumentError, match="3 rows whose score is NaN"):
+        gap_verdict(lost, GROUPS, ["sex"], "demographic_parity", 0.1)

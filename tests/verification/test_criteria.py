@@ -66,6 +66,35 @@ def test_a_gap_that_fell_by_three_quarters_is_met_and_named_rows_are_left_out():
     assert race.support > 500
 
 
+@pytest.mark.parametrize("stages", [("validation",), ("test",), ("validation", "test")])
+def test_a_group_without_rows_does_not_hide_the_others(stages):
+    far, near = [0.1, 0.3, 0.2] * 2, [0.2, 0.25, 0.22] * 2
+    for rates, expected in (([far, near], "met"), ([near, far], "not met")):
+        material = replace(drawn(rates, 10_000), attributes=("race",))
+        for stage in stages:
+            pairs = []
+            for pair in getattr(material, stage):
+                sensitive = pair.sensitive.clone()
+                sensitive[sensitive[:, 1] == 2, 1] = -1
+                pairs.append(pair._replace(sensitive=sensitive))
+            material = replace(material, **{stage: tuple(pairs)})
+        found = gap_criterion(material, BOUNDS)
+        assert found.verdict == expected
+        (race,) = found.findings
+        assert np.isfinite([race.baseline, race.intervention]).all()
+        harmed = {row.group for row in group_rows(material, BOUNDS) if row.harmed}
+        assert ("race=b" in harmed) == (expected == "not met")
+
+
+def test_scores_that_are_not_numbers_are_refused():
+    frame = pd.DataFrame(
+        {"row": [0, 1], "split": "test", "target": [0, 1], "score": [0.2, np.nan]}
+        | {"sex": ["f", "m"], "race": ["a", "b"]}
+    )
+    with pytest.raises(DataError, match="1 that are NaN or infinite in 'test'"):
+        Pair.of(frame.assign(score=0.5), frame, SPEC, "test")
+
+
 @pytest.mark.parametrize(
     ("rates", "rows", "expected"),
     [
