@@ -33,7 +33,7 @@ class Observation(NamedTuple):
 
     Attributes:
         step: Logits, target, sensitive codes and row weights.
-        losses: Losses of this batch.
+        losses: Losses of this batch; `loss` too without its graph.
         sums: In evaluation, additive sums of the task and of each objective for
             `Fairness.finish`. In training those of adaptive objectives, of all ranks.
     """
@@ -275,6 +275,7 @@ class Fairness(nn.Module):
         return losses
 
     def _observe(self, step: Step, task: Tensor, sums: Sums, losses: Losses) -> Observation:
+        losses = losses._replace(loss=losses.loss.detach())
         seen = Step(
             logits=None if step.logits is None else step.logits.detach(),
             target=step.target,

@@ -1,9 +1,11 @@
+from copy import deepcopy
 from functools import partial
 
 import lightning as L
 import pytest
 import torch
 from helpers import GROUPS, Both, Net, loaders, make_batch, quiet_trainer
+from lightning.pytorch.callbacks import StochasticWeightAveraging
 from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import nn
 
@@ -151,6 +153,14 @@ def test_groups_are_clipped_separately():
     assert all(torch.allclose(p.grad, torch.full_like(p, 1e-3)) for p in network["params"])
     total = torch.stack([p.grad.norm() for p in adversary["params"]]).norm()
     assert total == pytest.approx(1.0, rel=1e-4)
+
+
+def test_a_trained_module_can_be_copied_and_its_weights_averaged(tmp_path, module):
+    quiet_trainer(tmp_path, max_epochs=1).fit(module, *loaders())
+    module.training_step(make_batch(), 0).backward()  # what is returned keeps its graph
+    assert torch.equal(deepcopy(module).net.head.weight, module.net.head.weight)
+    averaging = StochasticWeightAveraging(1e-3)
+    quiet_trainer(tmp_path, max_epochs=2, callbacks=[averaging]).fit(module, *loaders())
 
 
 def test_checkpoint_loads_with_weights_only(tmp_path, module):
