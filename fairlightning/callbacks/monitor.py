@@ -53,7 +53,7 @@ class FairnessMonitor(L.Callback):
     Args:
         stages: Stages whose group metrics are counted, of `train`, `val` and `test`. `val` and
             `test` need a call of `fair_loss` in `validation_step` and `test_step`. Several loaders
-            of one stage count as one data set.
+            of one stage count as one data set. A `training_step` that returns None skips its batch.
         threshold: Score in (0, 1) from which a row counts as selected.
         table: Print a table at the end of training (validation) and of testing.
         task: `binary`, `multiclass`, `ordinal` or `regression`; `auto`: that of the module, and
@@ -120,12 +120,14 @@ class FairnessMonitor(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
-        """Keep the losses, and count the batch if training is watched."""
-        seen = self._observed("train", pl_module)
+        """Keep the losses, and count the batch if training is watched and did not skip it."""
+        seen = _taken(pl_module)
         if seen is not None and trainer.loggers:
             self._train_losses.append(dict(seen.losses.named()))
-        if "train" in self.stages and self._due(trainer):
-            rows = self._rows(seen, pl_module, outputs, batch)
+        # A step skips its batch by returning None; under manual optimization every step may.
+        skipped = seen is None and not outputs and pl_module.automatic_optimization
+        if "train" in self.stages and self._due(trainer) and not skipped:
+            rows = self._rows("train", seen, pl_module, outputs, batch)
             self._watch("train", pl_module).count(rows)
         if trainer.global_step == self._global_step:
             return
@@ -170,13 +172,18 @@ class FairnessMonitor(L.Callback):
         """Show the last validation."""
         self._show("val")
 
-    def _observed(self, stage: str, pl_module: L.LightningModule) -> Observation | None:
-        """Take what `fair_loss` left; None if the module need not call it."""
-        fairness = getattr(pl_module, "fairness", None)
-        last: Observation | None = None
-        if isinstance(fairness, Fairness):
-            last = fairness.take()
-        if last is None and self.extract is None:
+    def _rows(
+        self,
+        stage: str,
+        seen: Observation | None,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+    ) -> Step:
+        if self.extract is not None:
+            fields = dict(self.extract(pl_module, outputs, batch))
+            return Step(row_weight=fields.pop("weight", None), **fields)  # type: ignore[arg-type]
+        if seen is None:
             fairness_of(pl_module, self)
             step = {"train": "training", "val": "validation"}.get(stage, stage)
             raise SetupError.of(
@@ -186,16 +193,7 @@ class FairnessMonitor(L.Callback):
                 mend=f"call it in {step}_step, pass extract=..., or leave {stage!r} out of "
                 "FairnessMonitor(stages=…)",
             )
-        return last
-
-    def _rows(
-        self, seen: Observation | None, pl_module: L.LightningModule, outputs: Any, batch: Any
-    ) -> Step:
-        if self.extract is None:
-            assert seen is not None
-            return seen.step
-        fields = dict(self.extract(pl_module, outputs, batch))
-        return Step(row_weight=fields.pop("weight", None), **fields)  # type: ignore[arg-type]
+        return seen.step
 
     def _groups(self, pl_module: L.LightningModule) -> GroupSpec:
         return self.groups or fairness_of(pl_module, self).groups
@@ -226,12 +224,12 @@ class FairnessMonitor(L.Callback):
     ) -> None:
         if stage not in self.stages:
             return
-        seen = self._observed(stage, pl_module)
+        seen = _taken(pl_module)
         watch = self._watch(stage, pl_module)
         if seen is not None:
             watch.add_sums(seen.sums)
         if self._due(trainer):
-            watch.count(self._rows(seen, pl_module, outputs, batch))
+            watch.count(self._rows(stage, seen, pl_module, outputs, batch))
 
     def _finish(self, stage: str, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         watch = self._watches.get(stage)
@@ -280,6 +278,12 @@ class FairnessMonitor(L.Callback):
     def _show(self, stage: str) -> None:
         if self.table and stage in self.records:
             Console().print(metrics_table(self.records[stage], stage))
+
+
+def _taken(pl_module: L.LightningModule) -> Observation | None:
+    """Take what `fair_loss` left behind; None if the step did not call it."""
+    fairness = getattr(pl_module, "fairness", None)
+    return fairness.take() if isinstance(fairness, Fairness) else None
 
 
 def _check_single(pl_module: L.LightningModule) -> None:

@@ -241,3 +241,33 @@ def test_a_step_without_fair_loss_is_named(tmp_path):
     with pytest.raises(SetupError, match="validation_step of Silent without fair_loss"):
         fit(tmp_path, Silent(), callbacks=[FairnessMonitor()])
     fit(tmp_path, Silent(), callbacks=[FairnessMonitor(["test"])])
+
+
+def test_training_without_fair_loss_is_named_only_where_it_is_watched(tmp_path):
+    class Baseline(Both):
+        def training_step(self, batch, batch_idx):
+            logits, _ = self.net(batch.inputs)
+            target = batch.target.float()
+            return nn.functional.binary_cross_entropy_with_logits(logits[:, 0], target)
+
+    monitor = FairnessMonitor(["val"], table=False)
+    fit(tmp_path, Baseline(), callbacks=[monitor])
+    assert "val" in monitor.records
+    with pytest.raises(SetupError, match="training_step of Baseline without fair_loss"):
+        fit(tmp_path, Baseline(), callbacks=[FairnessMonitor(["train"])])
+
+
+def test_batches_that_training_skips_are_not_counted(tmp_path):
+    class Skipping(Both):
+        def training_step(self, batch, batch_idx):
+            return None if batch_idx % 2 else super().training_step(batch, batch_idx)
+
+    monitor = FairnessMonitor(["train", "val"], table=False)
+    fit(tmp_path, Skipping(), callbacks=[monitor], logger=CSVLogger(tmp_path))
+    assert support(monitor.records["train"]) == 128
+
+
+def support(records):
+    """Rows behind the accuracy of all groups together."""
+    (found,) = [r.support for r in records if r.metric == "accuracy" and r.group is None]
+    return found
