@@ -117,6 +117,19 @@ class FairnessMonitor(L.Callback):
             groups = self._groups(pl_module)
             log_layout(trainer, self.stages, groups, self.group_metrics)
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begin to count."""
+        self._train_losses = []
+        self._begin("train")
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begin to count."""
+        self._begin("val")
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begin to count."""
+        self._begin("test")
+
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
@@ -156,6 +169,11 @@ class FairnessMonitor(L.Callback):
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log what validation counted."""
         self._finish("val", trainer, pl_module)
+
+    def on_sanity_check_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Forget the few batches of a model that has not begun to learn."""
+        self.records.pop("val", None)
+        self._watches.pop("val", None)
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log what the test counted, and show it."""
@@ -206,6 +224,10 @@ class FairnessMonitor(L.Callback):
             groups = self._groups(pl_module)
             self._watches[stage] = Watch(stage, groups, task, self.threshold)
         return self._watches[stage]
+
+    def _begin(self, stage: str) -> None:
+        if stage in self._watches:
+            self._watches[stage].begin()
 
     def _due(self, trainer: L.Trainer) -> bool:
         if self.every_n_epochs == 1:

@@ -42,6 +42,12 @@ class Watch:
         self._sums: dict[str, tuple[Tensor, ...]] = {}
         self._held: list[Sums] = []
 
+    def begin(self) -> None:
+        """Begin an epoch empty, also after one that was interrupted."""
+        if self._metrics is not None:
+            self._metrics.reset()
+        self._sums, self._held = {}, []
+
     def count(self, step: Step) -> None:
         """Take in the rows of a batch.
 

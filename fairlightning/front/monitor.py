@@ -53,6 +53,14 @@ class FrontMonitor(L.Callback):
                 mend="use FairnessMonitor for a single model",
             )
 
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begin to count."""
+        self._begin("val")
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begin to count."""
+        self._begin("test")
+
     def on_validation_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any
     ) -> None:
@@ -67,9 +75,18 @@ class FrontMonitor(L.Callback):
         """Log what validation counted."""
         self._finish("val", trainer, pl_module)
 
+    def on_sanity_check_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Forget the few batches of models that have not begun to learn."""
+        self.records.pop("val", None)
+        self._watches.pop("val", None)
+
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log what the test counted."""
         self._finish("test", trainer, pl_module)
+
+    def _begin(self, stage: str) -> None:
+        for watch in self._watches.get(stage, ()):
+            watch.begin()
 
     def _count(self, stage: str, pl_module: L.LightningModule) -> None:
         if stage not in self.stages:

@@ -162,6 +162,30 @@ def test_monitor_shows_each_member_as_its_own_monitor_would(tmp_path, name):
             assert found[f"{key}/member={k}"] == pytest.approx(value, abs=1e-6), key
 
 
+def test_monitor_counts_neither_the_sanity_check_nor_what_was_interrupted(tmp_path):
+    class Failing(FrontModule):
+        broken = True
+
+        def validation_step(self, batch, batch_idx):
+            super().validation_step(batch, batch_idx)
+            if self.broken and batch_idx == 1:
+                raise RuntimeError("power cut")
+
+    front = Failing(networks(), SPEC, strength=STRENGTH, objectives=objectives("max"))
+    monitor = FrontMonitor()
+    trainer = quiet_trainer(tmp_path, callbacks=[monitor])
+    loader = BatchLoader(make_batch(100, seed=9), 50)
+    with pytest.raises(RuntimeError, match="power cut"):
+        trainer.validate(front, loader, verbose=False)
+    front.broken = False
+    (found,) = trainer.validate(front, loader, verbose=False)
+    assert found == figures_of(front, tmp_path)
+    assert all(r.support == 100 for of in monitor.records["val"] for r in of[:1])
+    options = dict(num_sanity_val_steps=2, check_val_every_n_epoch=5)
+    quiet_trainer(tmp_path, callbacks=[monitor], **options).fit(front, *loaders())
+    assert not monitor.records
+
+
 def run(folder, ckpt_path=None, crash=False):
     torch.manual_seed(3 if ckpt_path is None else 99)
     module = FrontModule(

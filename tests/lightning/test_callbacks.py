@@ -1,4 +1,5 @@
 import math
+from copy import deepcopy
 from pathlib import Path
 
 import pandas as pd
@@ -231,6 +232,48 @@ def test_table_is_printed_at_the_end(tmp_path, capsys):
     trainer.test(module, BatchLoader(make_batch(100, seed=9), 50), verbose=False)
     assert "test" in capsys.readouterr().out
     assert {"val", "test"} <= set(monitor.records)
+
+
+@pytest.mark.parametrize("stage", ["train", "val", "test"])
+def test_what_was_interrupted_is_not_counted_into_the_next(tmp_path, stage):
+    class Failing(Both):
+        broken = True
+
+        def training_step(self, batch, batch_idx):
+            loss = super().training_step(batch, batch_idx)
+            if self.broken and batch_idx == 1:
+                raise RuntimeError("power cut")
+            return loss
+
+        validation_step = test_step = training_step
+
+    data = BatchLoader(make_batch(256), 32)
+    found = {}
+    for interrupted in (True, False):
+        torch.manual_seed(0)
+        module, monitor = Failing(), FairnessMonitor(["train", "val", "test"], table=False)
+        state = deepcopy(module.state_dict())
+        trainer = quiet_trainer(tmp_path, callbacks=[monitor], max_epochs=1, logger=False)
+        run = {"train": trainer.fit, "val": trainer.validate, "test": trainer.test}[stage]
+        if interrupted:
+            with pytest.raises(RuntimeError, match="power cut"):
+                run(module, data)
+            module.load_state_dict(state)
+        module.broken = False
+        run(module, data)
+        assert support(monitor.records[stage]) == 256
+        found[interrupted] = monitor.records[stage], trainer.callback_metrics
+    assert found[True] == found[False]
+
+
+def test_the_sanity_check_leaves_no_records(tmp_path, capsys):
+    monitor = FairnessMonitor()
+    options = dict(num_sanity_val_steps=2, check_val_every_n_epoch=5)
+    fit(tmp_path, callbacks=[monitor], **options)
+    assert not monitor.records and "sex" not in capsys.readouterr().out
+    fit(tmp_path, callbacks=[monitor], max_epochs=5, **options)
+    assert support(monitor.records["val"]) == 100
+    assert monitor.records["val"][0].low is not None
 
 
 def test_a_step_without_fair_loss_is_named(tmp_path):
