@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from fairlightning.exceptions import check_choice
+from fairlightning.exceptions import ArgumentError, check_choice
 from fairlightning.functional.intervals import Interval, check_level
 from fairlightning.functional.rates import Rates
 from fairlightning.groups import GroupSpec
@@ -30,11 +30,13 @@ class _Held:
 
     def __init__(self) -> None:
         self.batches: list[_Batch] = []
+        self.changes = 0  # up to then, of all batches
         self.rows = 0
 
-    def take(self) -> list[_Batch]:
-        batches, self.batches, self.rows = self.batches, [], 0
-        return batches
+    def take(self) -> tuple[list[_Batch], int]:
+        found = self.batches, self.changes
+        self.batches, self.changes, self.rows = [], 0, 0
+        return found
 
 
 class Intervals(NamedTuple):
@@ -85,7 +87,9 @@ class StageMetrics(nn.Module, ABC):
     ) -> None:
         """Take in the rows of a batch.
 
-        What cannot be used raises when the rows are counted, at the latest in `compute`.
+        What cannot be used raises when the rows are counted, at the latest in `compute`. Until then
+        the tensors themselves are held: they, and what they are views of, must not be modified in
+        place. That raises an `ArgumentError` too, but goes unseen for inference tensors.
 
         Args:
             prediction: Logits `(N,)`, `(N, 1)` or `(N, C)`; predictions `(N,)` of a regression.
@@ -98,7 +102,9 @@ class StageMetrics(nn.Module, ABC):
             self._count()
         if prediction.requires_grad:
             prediction = prediction.detach()
-        held.batches.append((prediction, target, sensitive, weight))
+        batch = (prediction, target, sensitive, weight)
+        held.batches.append(batch)
+        held.changes += _changes(batch)
         held.rows += prediction.shape[0]
         if held.rows >= CHUNK:
             self._count()
@@ -128,12 +134,25 @@ class StageMetrics(nn.Module, ABC):
     def _records(self, tables: Any, intervals: Intervals | None) -> list[Record]: ...
 
     def _count(self) -> None:
-        if batches := self._held.take():
+        batches, changes = self._held.take()
+        if sum(map(_changes, batches)) != changes:
+            raise ArgumentError.of(
+                "prediction, target, sensitive, weight",
+                found="a tensor that was modified in place after update",
+                expected="rows that stay as they are until they are counted",
+                mend="pass a copy, tensor.clone(), or modify one",
+            )
+        if batches:
             prediction, target, sensitive, weight = zip(*batches, strict=True)
             mass = None if weight[0] is None else torch.cat(weight)
             self._metric.update(
                 torch.cat(prediction), torch.cat(target), torch.cat(sensitive), mass
             )
+
+
+def _changes(batch: _Batch) -> int:
+    """How often its tensors were modified in place; inference tensors do not count that."""
+    return sum([t._version for t in batch if t is not None and not t.is_inference()])
 
 
 def unknown_record(stage: str, attribute: str, rows: int) -> Record:
