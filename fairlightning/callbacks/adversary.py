@@ -35,10 +35,7 @@ class AdversaryDiagnostics(L.Callback):
     """
 
     def __init__(self) -> None:
-        self._counts: dict[str, Tensor] = {}
-        self._losses: dict[str, list[Tensor]] = {}
-        self._logits: list[Tensor] = []
-        self._seen: Observation | None = None
+        self._begin()
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Refuse a module without fairness before training starts."""
@@ -46,7 +43,15 @@ class AdversaryDiagnostics(L.Callback):
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin to count."""
-        self._counts, self._losses, self._logits, self._seen = {}, {}, [], None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._counts: dict[str, Tensor] = {}
+        self._losses: dict[str, Tensor] = {}
+        self._batches = 0
+        self._logits = 0
+        self._moments: tuple[Tensor | float, Tensor | float] = 0.0, 0.0
+        self._seen: Observation | None = None
 
     def on_before_optimizer_step(
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer
@@ -73,21 +78,28 @@ class AdversaryDiagnostics(L.Callback):
         for name, adversary in _adversaries(fairness).items():
             if not adversary.counts_blind_guesses:
                 continue
-            counts = adversary.counts(seen.step)
+            counts, loss = adversary.counts(seen.step), seen.losses.parts[name].double()
             self._counts[name] = self._counts.get(name, 0) + counts
-            self._losses.setdefault(name, []).append(seen.losses.parts[name])
-            self._logits.append(seen.step.logits)
+            self._losses[name] = self._losses.get(name, 0) + loss
+        if self._counts:
+            self._batches += 1
+            self._logits += seen.step.logits.numel()
+            logits = seen.step.logits.double()
+            total, squares = self._moments
+            self._moments = total + logits.sum(), squares + logits.square().sum()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log the figures of the epoch."""
         figures = {}
         for name, adversary in _adversaries(fairness_of(pl_module, self)).items():
             if name in self._counts:
-                loss = torch.stack(self._losses[name]).double().mean()
+                loss = self._losses[name] / self._batches
                 blind = adversary.blind_loss(self._counts[name])
                 figures[f"train/adversary/{name}/loss_share"] = float(loss / blind)
         if figures:
-            figures["train/logit_spread"] = float(torch.cat(self._logits).double().std())
+            total, squares = map(float, self._moments)
+            left = max(squares - total**2 / self._logits, 0.0)  # rounding may leave less than 0
+            figures["train/logit_spread"] = (left / max(self._logits - 1, 1)) ** 0.5
             trainer.callback_metrics.update({k: torch.tensor(v) for k, v in figures.items()})
             log_to_all(trainer, figures)
 

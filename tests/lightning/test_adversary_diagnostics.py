@@ -1,5 +1,7 @@
 """Figures that show how an adversary fares."""
 
+import pickle
+
 import lightning as L
 import pytest
 import torch
@@ -33,6 +35,18 @@ class Watched(L.Callback):
         head = [p.grad.flatten() for p in pl_module.fairness.parameters()]
         if trainer.global_step == 0:
             self.norm = torch.cat(head).norm().item()
+
+
+def test_what_is_kept_does_not_grow_with_the_batches(tmp_path):
+    def kept(batches):
+        found = AdversaryDiagnostics()
+        trainer = quiet_trainer(
+            tmp_path, max_epochs=1, callbacks=[found], limit_train_batches=batches
+        )
+        trainer.fit(Both(), loaders()[0])
+        return len(pickle.dumps(found.__dict__, protocol=2))
+
+    assert kept(8) - kept(2) < 100
 
 
 def test_norms_losses_and_spread_are_logged(tmp_path):
