@@ -14,7 +14,7 @@ from torch import Tensor
 from fairlightning.callbacks.common import fairness_of, has_constraints
 from fairlightning.callbacks.monitor import FairnessMonitor
 from fairlightning.callbacks.settled import SettledCheckpoint
-from fairlightning.exceptions import SetupError
+from fairlightning.exceptions import ArgumentError, SetupError
 
 RANK = "val/constraints/rank"
 """Metric by which epochs are ranked: below 1 if feasible, and then the lower the better."""
@@ -36,14 +36,11 @@ class FeasibleCheckpoint(SettledCheckpoint):
         objective: What is compared between feasible epochs. Not the total loss, which holds the
             multipliers and is therefore not comparable between epochs.
         objective_mode: `min` or `max`, the better end of `objective`.
-        options: Further arguments of `ModelCheckpoint`.
-
-    Attributes:
-        verdict: After training with constraints: whether the kept epoch is feasible, its number,
-            and of every constraint value on validation, bound, margin, and violation of the bound
-            moved inwards by the margin. Empty without.
+        options: Further arguments of `ModelCheckpoint`, but for `every_n_train_steps` and
+            `train_time_interval`: constraints are judged by a validation.
 
     Raises:
+        ArgumentError: On one of these.
         SetupError: If constraints are there and no `FairnessMonitor` counts validation.
     """
 
@@ -55,11 +52,29 @@ class FeasibleCheckpoint(SettledCheckpoint):
         objective_mode: str = "min",
         **options: Any,
     ) -> None:
+        for name in ("every_n_train_steps", "train_time_interval"):
+            if options.get(name) not in (None, 0):
+                raise ArgumentError.of(
+                    name,
+                    found=options[name],
+                    expected="saving after a validation, which judges the constraints",
+                    mend="leave it out, and set val_check_interval of the Trainer",
+                )
         super().__init__(monitor=monitor, **options)
         self.objective = objective
         self.objective_mode = objective_mode
-        self.verdict: dict[str, Any] = {}
+        self._verdicts: dict[str, dict[str, Any]] = {}
         self._candidate: dict[str, Any] = {}
+        self._ranked_step = -1
+
+    @property
+    def verdict(self) -> dict[str, Any]:
+        """What validation found about the weights in `best_model_path`; empty without constraints.
+
+        Whether they are feasible, their epoch, and of every constraint value, bound, margin, and
+        violation of the bound moved inwards by the margin.
+        """
+        return self._verdicts.get(self.best_model_path, {})
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Find out whether there are constraints."""
@@ -74,6 +89,11 @@ class FeasibleCheckpoint(SettledCheckpoint):
         if self.monitor == RANK and not trainer.sanity_checking:
             self._rank(trainer, pl_module)
         super().on_validation_end(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save the epoch, unless its weights were not validated."""
+        if self.monitor != RANK or trainer.global_step == self._ranked_step:
+            super().on_train_epoch_end(trainer, pl_module)
 
     def _check_monitored(self, trainer: L.Trainer) -> None:
         callbacks = trainer.callbacks  # type: ignore[attr-defined]
@@ -111,6 +131,7 @@ class FeasibleCheckpoint(SettledCheckpoint):
             "epoch": trainer.current_epoch,
             "constraints": constraints,
         }
+        self._ranked_step = trainer.global_step
         metrics[RANK] = torch.tensor(rank, dtype=torch.float64)
 
     def format_checkpoint_name(
@@ -127,16 +148,19 @@ class FeasibleCheckpoint(SettledCheckpoint):
 
     def _save_checkpoint(self, trainer: L.Trainer, filepath: str) -> None:
         # Before the file is written, which holds this callback's state.
-        self.verdict = dict(self._candidate)
+        kept = {self.best_model_path, *self.best_k_models} - {filepath}
+        self._verdicts = {path: v for path, v in self._verdicts.items() if path in kept}
+        if trainer.global_step == self._ranked_step:
+            self._verdicts[filepath] = self._candidate
         super()._save_checkpoint(trainer, filepath)
 
     def state_dict(self) -> dict[str, Any]:
-        """State of `ModelCheckpoint`, and what was found about the kept epoch."""
-        return {**super().state_dict(), "verdict": self.verdict}
+        """State of `ModelCheckpoint`, and what was found about each kept file."""
+        return {**super().state_dict(), "verdicts": self._verdicts}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from there."""
-        self.verdict = dict(state_dict["verdict"])
+        self._verdicts = dict(state_dict["verdicts"])
         super().load_state_dict(state_dict)
 
     @rank_zero_only
@@ -153,15 +177,16 @@ def infeasible_notice(verdict: dict[str, Any], name: str) -> str:
         verdict: As in `FeasibleCheckpoint.verdict`.
         name: Name of the checkpoint that was kept.
 
-    >>> limits = {"parity": {"value": 0.08, "bound": 0.05, "violation": 0.03}}
+    >>> limits = {"parity": {"value": 0.048, "bound": 0.05, "margin": 0.01, "violation": 0.008}}
     >>> print(infeasible_notice({"epoch": 3, "constraints": limits}, "least_violating.ckpt"))
     No epoch met the constraints on validation. Kept the least violating, epoch 3, as \
-least_violating.ckpt: parity is 0.0800 at a bound of 0.05
+least_violating.ckpt: parity is 0.0480 at a bound of 0.05 with a margin of 0.01
     """
     parts = [
         f"{name} cannot be estimated"
         if found["value"] is None
         else f"{name} is {found['value']:.4f} at a bound of {found['bound']:g}"
+        + (f" with a margin of {found['margin']:g}" if found["margin"] > 0 else "")
         for name, found in verdict["constraints"].items()
         if found["violation"] is None or found["violation"] > 0
     ]

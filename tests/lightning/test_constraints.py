@@ -1,6 +1,7 @@
 """Constraints under the Trainer: steps, accumulation, validation, resume, two processes."""
 
 import math
+from datetime import timedelta
 
 import lightning as L
 import pytest
@@ -219,6 +220,39 @@ def test_best_feasible_epoch_is_kept(tmp_path, capsys, mode):
     assert torch.load(checkpoint.best_model_path, weights_only=True)["epoch"] == best
     assert [path.name for path in (tmp_path / "kept").iterdir()] == ["best.ckpt"]
     assert "No epoch met" not in printed
+
+
+def test_the_verdict_is_that_of_the_best_of_several_files(tmp_path, capsys):
+    epochs, checkpoint, _ = fit_feasible(tmp_path, 0.12, capsys, save_top_k=3, save_last=True)
+    best = torch.load(checkpoint.best_model_path, weights_only=True)["epoch"]
+    assert best < len(epochs) - 1 and checkpoint.verdict["epoch"] == best
+    assert checkpoint.verdict["constraints"]["gap"]["value"] == epochs[best][0]
+    again = FeasibleCheckpoint(dirpath=tmp_path / "kept", filename="best")
+    again.setup(quiet_trainer(tmp_path), nn.Module(), "fit")
+    saved = torch.load(checkpoint.last_model_path, weights_only=True)["callbacks"]
+    (state,) = [value for key, value in saved.items() if key.startswith("FeasibleCheckpoint")]
+    again.load_state_dict(state)
+    assert again.verdict == checkpoint.verdict
+    assert len(state["verdicts"]) <= 4
+
+
+def test_weights_that_were_not_validated_are_neither_kept_nor_certified(tmp_path):
+    for option in ({"every_n_train_steps": 3}, {"train_time_interval": timedelta(0)}):
+        with pytest.raises(ArgumentError, match="after a validation"):
+            FeasibleCheckpoint(**option)
+    checkpoint = FeasibleCheckpoint(
+        dirpath=tmp_path, filename="{epoch}", save_on_train_epoch_end=True, save_top_k=-1
+    )
+    trainer = quiet_trainer(
+        tmp_path,
+        max_epochs=5,
+        check_val_every_n_epoch=2,
+        callbacks=[FairnessMonitor(table=False), MultiplierUpdate(), checkpoint],
+        enable_checkpointing=True,
+    )
+    trainer.fit(Constrained(), *loaders())
+    assert len([*tmp_path.glob("*.ckpt")]) == 2
+    assert checkpoint.verdict["epoch"] in (1, 3)
 
 
 def test_infeasible_constraint_says_so_and_keeps_the_least_violating(tmp_path, capsys):
