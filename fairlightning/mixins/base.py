@@ -151,6 +151,9 @@ class FairnessMixin:
         callbacks = getattr(trainer, "callbacks", ())
         if trainer is None or any(getattr(c, "drives_multipliers", False) for c in callbacks):
             return
+        # Lightning's search for a learning rate puts a callback of its own in place of all others.
+        if any(type(c).__module__.endswith(".tuner.lr_finder") for c in callbacks):
+            return
         raise SetupError.of(
             "callbacks",
             found=f"{', '.join(self.fairness.adaptive)}, and nothing that moves their multipliers",

@@ -9,6 +9,7 @@ import torch
 from helpers import GROUPS, Net, loaders, make_batch, quiet_trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.tuner import Tuner
 from torch import nn
 
 from fairlightning.callbacks import (
@@ -300,6 +301,18 @@ def test_what_is_missing_or_mistaken_has_a_named_error(tmp_path):
 
     with pytest.raises(ArgumentError, match="at least one constraint"):
         Nothing(groups=GROUPS)
+
+
+def test_a_learning_rate_can_be_searched_with_constraints(tmp_path):
+    callbacks = [MultiplierUpdate(), FairnessMonitor(table=False)]
+    trainer = quiet_trainer(tmp_path, callbacks=callbacks)
+    module = Constrained()
+    before = state(module)
+    found = Tuner(trainer).lr_find(module, *loaders(), num_training=8, attr_name="rate")
+    assert len(found.results["loss"]) == 8
+    assert all(torch.equal(value, before[name]) for name, value in state(module).items())
+    trainer.fit(module, *loaders())
+    assert any(not torch.equal(value, before[name]) for name, value in state(module).items())
 
 
 class Frozen(Constrained):
