@@ -254,11 +254,28 @@ class Objective(nn.Module, ABC):
             )
 
 
-class Adaptive(Objective):
+class ExactBuffers(nn.Module):
+    """A module whose own buffers move between devices, but are never cast below float32.
+
+    Casting a model, as training in bfloat16 does, casts the objectives that it holds: what grows
+    by small steps would round each of them away, and stand still.
+    """
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
+        exact = dict(self.named_buffers(recurse=False, remove_duplicate=False))
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, buffer in exact.items():
+            applied = self.get_buffer(name)
+            if applied.dtype != buffer.dtype and applied.dtype.itemsize < 4:
+                setattr(self, name, buffer.to(applied.device))
+        return self
+
+
+class Adaptive(ExactBuffers, Objective):
     """Base of objectives that learn from each optimizer step, beside what the optimizer moves.
 
     What they learn are buffers, which `update` changes in place, once per optimizer step: add the
-    callback `MultiplierUpdate`.
+    callback `MultiplierUpdate`. Whatever the module is cast to, they stay float32 at least.
     """
 
     @abstractmethod

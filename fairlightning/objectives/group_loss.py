@@ -80,7 +80,7 @@ class GroupDRO(Adaptive):
         self.step_size = float(step_size)
         self.partitions = groups.partitions_of(self.attributes, intersections)
         self._sizes = [groups.num_groups(partition) for partition in self.partitions]
-        even = [torch.full((size,), 1 / size) for size in self._sizes]
+        even = [torch.full((size,), 1 / size, dtype=torch.float32) for size in self._sizes]
         self.register_buffer("group_weights", torch.cat(even))
 
     def sums(self, step: Step) -> tuple[Tensor, ...]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fairlightning.exceptions import ArgumentError
+from fairlightning.objectives.base import ExactBuffers
 
 
-class Multipliers(nn.Module, ABC):
+class Multipliers(ExactBuffers, ABC):
     """One multiplier λ ≥ 0 for each constraint, as a buffer that is changed in place.
 
     A step is scaled by the `share` of the memory of running rates that its batch renews, so that λ
@@ -22,7 +23,7 @@ class Multipliers(nn.Module, ABC):
             rates is renewed once (per step, if rates have no memory).
 
     Attributes:
-        value: Buffer `(J,)`, the multipliers.
+        value: Buffer `(J,)`, the multipliers; float32 at least, whatever the module is cast to.
 
     Raises:
         ArgumentError: If η is not positive.
@@ -33,7 +34,7 @@ class Multipliers(nn.Module, ABC):
     def __init__(self, learning_rate: float) -> None:
         super().__init__()
         self.learning_rate = _positive("learning_rate", learning_rate)
-        self.register_buffer("value", torch.zeros(0))
+        self.register_buffer("value", torch.zeros(0, dtype=torch.float32))
 
     def allocate(self, count: int) -> None:
         """Make `count` multipliers of 0.
@@ -48,7 +49,7 @@ class Multipliers(nn.Module, ABC):
                 expected="multipliers that no constraint uses yet",
                 mend=f"pass a new {type(self).__name__}(...) to each constraint",
             )
-        self.value = torch.zeros(count)
+        self.value = self.value.new_zeros(count)
 
     def effective(self, violation: Tensor) -> Tensor:
         """Weights `(..., J)` with which the network sees the violations; without gradient.
@@ -141,12 +142,12 @@ class NuPI(Multipliers):
             )
         self.proportional = float(proportional)
         self.smoothing = float(smoothing)
-        self.register_buffer("error", torch.zeros(0))
+        self.register_buffer("error", torch.zeros(0, dtype=torch.float32))
 
     def allocate(self, count: int) -> None:
         """Make `count` multipliers of 0, with errors ξ of 0."""
         super().allocate(count)
-        self.error = torch.zeros(count)
+        self.error = self.error.new_zeros(count)
 
     def _change(self, violation: Tensor, seen: Tensor, share: Tensor) -> Tensor:
         rise = (1 - self.smoothing) * (violation - self.error)

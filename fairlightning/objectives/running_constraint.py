@@ -96,7 +96,7 @@ class RunningConstraint(Constraint):
             self.register_buffer(f"_{name}", part, persistent=False)
         self.multipliers = multipliers
         self.multipliers.allocate(len(comparisons.first))
-        self.register_buffer("memory", torch.zeros(MOMENTS, first + 1))
+        self.register_buffer("memory", torch.zeros(MOMENTS, first + 1, dtype=torch.float32))
 
     @property
     def comparisons(self) -> Comparisons:

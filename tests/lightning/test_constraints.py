@@ -1,6 +1,7 @@
 """Constraints under the Trainer: steps, accumulation, validation, resume, two processes."""
 
 import math
+from contextlib import nullcontext
 from datetime import timedelta
 
 import lightning as L
@@ -51,6 +52,24 @@ class Constrained(ConstraintMixin, ParityMixin, L.LightningModule):
 
 def state(module):
     return {k: v.clone() for k, v in module.fairness.objectives["gap"].state_dict().items()}
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["cast", "made in bfloat16"])
+def test_a_network_in_bfloat16_has_the_multipliers_of_one_in_float32(tmp_path, inside):
+    found = []
+    for precision in ("32-true", "bf16-true"):
+        torch.manual_seed(0)
+        trainer = quiet_trainer(
+            tmp_path, callbacks=[MultiplierUpdate()], precision=precision, max_epochs=40
+        )
+        with trainer.init_module() if inside else nullcontext():
+            module = Constrained(gap=PARITY | dict(memory=10_000.0))
+        trainer.fit(module, *loaders())
+        found.append(module.fairness.objectives["gap"])
+    exact, cast = found
+    assert cast.memory[-1, -1].item() == pytest.approx(exact.memory[-1, -1].item())
+    assert cast.multiplier.item() == pytest.approx(exact.multiplier.item(), rel=0.1)
+    assert cast.multiplier > 0.05
 
 
 def test_multipliers_move_once_per_optimizer_step_and_the_ramp_leaves_them(tmp_path):

@@ -1,5 +1,8 @@
 """Multipliers against known duals, and against Cooper's."""
 
+import copy
+import pickle
+
 import cvxpy as cp
 import numpy as np
 import pytest
@@ -7,7 +10,14 @@ import torch
 
 from fairlightning.exceptions import ArgumentError
 from fairlightning.groups import GroupSpec
-from fairlightning.objectives import AugmentedLagrangian, DualAscent, NuPI, RateConstraint
+from fairlightning.objectives import (
+    AugmentedLagrangian,
+    DualAscent,
+    GroupDRO,
+    NuPI,
+    RateConstraint,
+    Step,
+)
 
 RULES = {
     "dual ascent": lambda: DualAscent(0.1),
@@ -119,6 +129,40 @@ def test_equal_those_of_cooper(kind, rule):
         multipliers.step(violation, torch.ones(2, dtype=torch.bool), torch.ones(()))
         found.append(torch.stack([weight, multipliers.value]))
     assert torch.allclose(torch.stack(found), expected, atol=1e-6)
+
+
+LEARNING = {
+    "rate constraint": lambda groups: RateConstraint(groups, epsilon=0.05),
+    "group weights": lambda groups: GroupDRO(groups, step_size=1e-3),
+}
+
+
+@pytest.mark.parametrize("make", LEARNING.values(), ids=LEARNING)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_what_grows_by_small_steps_is_not_rounded_where_the_module_is_cast(make, dtype):
+    groups = GroupSpec({"sex": ["F", "M"]})
+    exact = make(groups)
+    cast = copy.deepcopy(exact).to(dtype)
+    cast = pickle.loads(pickle.dumps(cast))
+    random = torch.Generator().manual_seed(0)
+    for _ in range(400):
+        sex = torch.randint(0, 2, (32, 1), generator=random)
+        target = torch.randint(0, 2, (32,), generator=random)
+        step = Step(sex * 2.0 - 0.5, target, sex)  # logits that every type holds exactly
+        exact.update(exact.sums(step))
+        cast.update(cast.sums(step._replace(logits=step.logits.to(dtype))))
+    learned = {name: part for name, part in exact.state_dict().items() if name != "weight"}
+    assert any(part.amax() > 0.51 for part in learned.values())
+    for name, part in learned.items():
+        assert torch.allclose(cast.state_dict()[name], part, rtol=1e-5), name
+
+    resumed = make(groups).to(dtype)
+    resumed.load_state_dict(cast.state_dict())
+    for name, part in cast.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], part), name
+    assert cast.double().state_dict().keys() == exact.state_dict().keys()
+    assert all(part.dtype == torch.float64 for part in cast.buffers() if part.is_floating_point())
+    assert all(part.device.type == "meta" for part in cast.to("meta", dtype).buffers())
 
 
 def test_mistakes_have_named_errors():
