@@ -31,7 +31,7 @@ class GroupSpec:
 
     Args:
         attributes: For every sensitive attribute its categories, in a fixed order. Categories are
-            kept as strings.
+            kept as strings, of which 1, 1.0 and "1" are the same; missing values are left out.
         continuous: Attributes that also have a value, such as an age. Their categories are bins of
             it, in which metrics and gaps count; penalties of dependence and adversaries take the
             values themselves, `(N, B)` floats in this order, NaN for unknown.
@@ -56,7 +56,10 @@ class GroupSpec:
     def __init__(
         self, attributes: Mapping[str, Iterable[object]], continuous: Sequence[str] = ()
     ) -> None:
-        table = {str(name): tuple(map(str, values)) for name, values in attributes.items()}
+        table = {
+            str(name): tuple(as_labels(pd.Series(list(values), dtype=object)).dropna())
+            for name, values in attributes.items()
+        }
         object.__setattr__(self, "names", tuple(table))
         object.__setattr__(self, "categories", tuple(table.values()))
         object.__setattr__(self, "continuous", tuple(continuous))
@@ -302,10 +305,17 @@ class GroupSpec:
 def as_labels(values: Any) -> pd.Series[Any]:
     """Values as strings, so that 1, 1.0 and "1" name the same category; missing stays missing.
 
-    >>> as_labels([1.0, None, 0.0]).tolist()[0]
-    '1'
+    >>> as_labels([1.0, None, 1.5]).dropna().tolist()
+    ['1', '1.5']
     """
     series = pd.Series(values)
-    if pd.api.types.is_float_dtype(series) and series.dropna().mod(1).eq(0).all():
-        series = series.astype("Int64")
-    return series.astype("string")
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        series = series.astype(object)  # as text, whole numbers beside a missing one are floats
+    labels = series.astype("string")
+    if pd.api.types.infer_dtype(series) not in ("string", "integer", "boolean"):
+        found = [
+            str(int(value)) if pd.api.types.is_float(value) and value.is_integer() else label
+            for value, label in zip(series, labels, strict=True)
+        ]
+        labels = pd.Series(found, series.index, "string", series.name)
+    return labels

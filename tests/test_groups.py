@@ -1,11 +1,12 @@
 import pickle
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from fairlightning.exceptions import ArgumentError, check_choice
-from fairlightning.groups import GroupSpec
+from fairlightning.groups import GroupSpec, as_labels
 
 SPEC = GroupSpec({"sex": ["Female", "Male"], "race": ["Black", "Other", "White"]})
 
@@ -44,6 +45,34 @@ def test_numbers_and_strings_name_the_same_category():
     for column in ([1, 0], [1.0, 0.0], ["1", "0"]):
         assert spec.encode({"a": column}).flatten().tolist() == [1, 0]
     assert spec.encode({"a": [1.0, None]}).flatten().tolist() == [1, -1]
+
+
+@pytest.mark.parametrize(
+    "categories",
+    [[1, 1.5], [1.0, 1.5], ["1", "1.5"], ["1", 1.5], [1.0, None, np.float32(1.5), np.nan]],
+)
+@pytest.mark.parametrize(
+    "column",
+    [
+        [1.0, 1.5, None],
+        ["1", "1.5", None],
+        [1, "1.5", np.nan],
+        pd.array([1, 1.5, None], dtype="Float32"),
+        pd.Categorical([1.0, 1.5, None]),
+        pd.Series([1, 1.5, pd.NA], index=[0, 0, 1], dtype=object),
+    ],
+)
+def test_each_number_names_its_category_whatever_is_beside_it(categories, column):
+    spec = GroupSpec({"a": categories})
+    assert spec.categories == (("1", "1.5"),)
+    assert spec.encode({"a": column}).flatten().tolist() == [0, 1, -1]
+
+
+def test_booleans_large_numbers_and_whole_categories_have_labels():
+    assert as_labels([True, False]).tolist() == ["True", "False"]
+    assert as_labels([1e20, -0.0, np.inf]).tolist() == [str(10**20), "0", "inf"]
+    assert as_labels(pd.Categorical([1, None])).dropna().tolist() == ["1"]
+    assert as_labels(["1.0"]).tolist() == ["1.0"]
 
 
 def test_plain_form_round_trips_and_pickles():

@@ -71,6 +71,14 @@ def test_groups_may_be_names_categories_or_a_spec():
     assert unknown.support == (frame["race"] == "c").sum()
 
 
+def test_categories_may_be_the_values_of_a_column_of_floats():
+    frame = predictions()
+    frame["sex"] = frame["sex"].map({"Female": 1.0, "Male": 2.0})
+    found = evaluate(frame, {"sex": frame["sex"].unique()})
+    support = {r.group: r.support for r in found if r.metric == "accuracy" and r.group}
+    assert support == {f"sex={value}": (frame["sex"] == value).sum() for value in (1, 2)}
+
+
 def test_each_split_is_a_stage():
     frame = predictions()
     frame["split"] = np.array(["test", "audit", "train"])[np.arange(len(frame)) % 3]
