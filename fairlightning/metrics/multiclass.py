@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 
-from fairlightning.exceptions import FairnessWarning
+from fairlightning.exceptions import ArgumentError, FairnessWarning
 from fairlightning.functional.confusion import ConfusionTable
 from fairlightning.functional.criteria import CRITERIA, Estimate, criterion_difference, worst_group
 from fairlightning.functional.extremes import largest_difference_interval
@@ -49,7 +49,8 @@ class MulticlassMetrics(StageMetrics):
         ordered: Whether they are steps from low to high; see `multiclass_records`.
 
     Raises:
-        ArgumentError: If the groups, the stage or the number of classes cannot be used.
+        ArgumentError: If the groups, the stage or the number of classes cannot be used, or there
+            are names of another number of classes.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class MulticlassMetrics(StageMetrics):
         classes: Sequence[str] = (),
         ordered: bool = False,
     ) -> None:
-        self._classes = tuple(classes)
+        self._classes = _class_names(classes, num_classes)
         self._ordered = ordered
         spec = GroupSpec.of(groups)
         confusion = GroupConfusion(spec, num_classes=num_classes)
@@ -100,9 +101,12 @@ def multiclass_records(
     Returns:
         The records. A value is None where it is not estimable; if the score of any row is NaN, all
         are None but the counts, with a `FairnessWarning`.
+
+    Raises:
+        ArgumentError: If there are names of another number of classes.
     """
+    classes = _class_names(classes, table.num_classes)
     undecided = int(table.undecided)
-    classes = classes or [str(position) for position in range(table.num_classes)]
     how = None if undecided else intervals
     records = list(_members(Key(stage, "", None, None), [None], table.pooled(), classes, how))
     for partition in groups.partitions:
@@ -116,6 +120,17 @@ def multiclass_records(
         )
         records = [r if r.metric == SUPPORT else r._replace(value=None) for r in records]
     return records
+
+
+def _class_names(classes: Sequence[str], num_classes: int) -> Sequence[str]:
+    if len(classes) not in (0, num_classes):
+        raise ArgumentError.of(
+            "classes",
+            found=f"{len(classes)} names for {num_classes} classes",
+            expected="a name for each class, or none",
+            mend="name the classes in the order of their labels",
+        )
+    return tuple(classes) or [str(position) for position in range(num_classes)]
 
 
 def _of_partition(
@@ -160,11 +175,13 @@ def _gap_intervals(
     found = {}
     for criterion in CLASS_CRITERIA:
         rates = [proportion_trials(compared, name) for name in CRITERIA[criterion].rates]
-        # Every rate of every class is one condition; of those that nobody meets nothing is asked.
-        trials = Trials(*(torch.cat(part, dim=-2) for part in zip(*rates, strict=True)))
-        asked = (trials.trials > 0).sum(-1) > 1
+        trials = Trials(*(torch.stack(part, dim=-2) for part in zip(*rates, strict=True)))
+        # Every rate of every class is one condition; a class of which a rate cannot be compared
+        # has no part in the value, and so in nothing that is asked.
+        asked = ((trials.trials > 0).sum(-1) > 1).all(-1)
+        conditions = (part[asked].flatten(0, 1) for part in trials)
         found[f"{criterion}_difference"] = (
-            largest_difference_interval(trials.successes[asked], trials.trials[asked], level=level)
+            largest_difference_interval(*conditions, level=level)
             if bool(asked.any())
             else Interval(torch.tensor(0.0), torch.tensor(1.0))
         )

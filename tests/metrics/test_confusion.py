@@ -12,10 +12,12 @@ from fairlightning.functional.confusion import ConfusionTable, decision_logit
 from fairlightning.functional.counting import BLOCK
 from fairlightning.functional.criteria import CRITERIA, criterion_difference
 from fairlightning.functional.proportions import RATES, proportion_rates, proportion_trials
+from fairlightning.functional.tasks import Task
 from fairlightning.groups import GroupSpec
 from fairlightning.metrics import GroupConfusion
-from fairlightning.metrics.multiclass import MulticlassMetrics
+from fairlightning.metrics.multiclass import MulticlassMetrics, multiclass_records
 from fairlightning.metrics.stage import INTERVALS
+from fairlightning.metrics.tasks import stage_metrics
 
 GROUPS = GroupSpec({"sex": ["Female", "Male"], "race": ["a", "b", "c"]})
 RACE = GroupSpec({"race": ["a", "b", "c"]})
@@ -304,6 +306,31 @@ def test_differences_of_ordered_classes_are_those_of_the_steps(ordered):
         record = found[f"{criterion}_difference", "sex", None]
         assert record.value == pytest.approx(max(gaps))
         assert record.low <= record.value <= record.high
+
+
+def test_the_interval_of_equalized_odds_is_of_the_classes_of_its_value():
+    groups = GroupSpec({"sex": ["Female", "Male"]})
+    counts = torch.zeros(3, 4, 4, dtype=torch.long)
+    # Nobody is of class 2 in the second group: its true positive rates cannot be compared, while
+    # its false positive rates are furthest apart.
+    counts[0] = torch.tensor(
+        [[300, 150, 0, 150], [150, 300, 0, 150], [0, 0, 90, 0], [150, 150, 0, 300]]
+    )
+    counts[1] = torch.tensor([[300, 0, 300, 0], [0, 300, 300, 0], [0, 0, 0, 0], [0, 0, 300, 300]])
+    records = multiclass_records(
+        "test", groups, ConfusionTable.of_counts(counts), intervals=INTERVALS
+    )
+    (found,) = (r for r in records if r.metric == "equalized_odds_difference")
+    assert found.value == pytest.approx(0.2326, abs=1e-4)
+    assert 0.15 < found.low < found.value < found.high < 0.3
+
+
+def test_names_of_another_number_of_classes_are_refused():
+    table = ConfusionTable.of_counts(torch.ones(12, 3, 3, dtype=torch.long))
+    with pytest.raises(ArgumentError, match="2 names for 3 classes"):
+        multiclass_records("test", GROUPS, table, classes=["a", "b"])
+    with pytest.raises(ArgumentError, match="3 names for 4 classes"):
+        stage_metrics(Task("multiclass", ("a", "b", "c")), GROUPS, "test", num_outputs=4)
 
 
 def test_many_classes_count_in_one_table():
