@@ -85,8 +85,9 @@ def _gaps(stage: str, attribute: str, moments: Moments, how: Intervals | None) -
         limits = {}
         if how is not None:
             interval = _interval(moments, metric, how.level)
-            filled = Interval(*(torch.nan_to_num(limit, 0.0, 1e300, -1e300) for limit in interval))
-            limits[name] = largest_difference_of(rates.rate, filled, rates.present, level=how.level)
+            limits[name] = largest_difference_of(
+                rates.rate, interval, rates.present, level=how.level
+            )
         gap = rates_difference(rates)
         yield from figure_records(Key(stage, name, attribute, None), [None], Rates(*gap), limits)
     worst = worst_group(FIGURES[WORST_GROUP](moments), higher_is_better=False)

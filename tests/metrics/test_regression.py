@@ -28,6 +28,8 @@ from fairlightning.metrics.regression import (
     GroupDistribution,
     GroupRegression,
 )
+from fairlightning.metrics.stage import INTERVALS
+from fairlightning.metrics.tasks import stage_metrics
 
 GROUPS = GroupSpec({"sex": ["Female", "Male"], "race": ["a", "b", "c"]})
 RACE = GroupSpec({"race": ["a", "b", "c"]})
@@ -178,6 +180,18 @@ def test_gaps_and_the_worst_group():
         fn.figure_errors(moments, "mean_targets")
     everyone = overall_moments(metric.compute())
     assert fn.mean_prediction(everyone) == (3.0, 4)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("codes", [[0, 0, 0, 1], [0, 1, 1, -1], [0, 0, 0, 0]])
+def test_a_group_of_one_row_leaves_the_gap_without_an_upper_limit(codes):
+    metrics = stage_metrics("regression", RACE, "test")
+    target = torch.tensor([1.0, 2.5, 3.0, 3.5])
+    metrics.update(torch.tensor([1.0, 2.0, 3.0, 4.0]), target, torch.tensor(codes).unsqueeze(1))
+    gaps = [r for r in metrics.records(intervals=INTERVALS) if r.metric.endswith("_difference")]
+    assert {r.high for r in gaps} == {None}
+    assert all(r.value is None or r.low == 0 for r in gaps)
+    assert any(r.value for r in gaps) == (1 in codes)
 
 
 @TRAPS
