@@ -113,9 +113,9 @@ def _write_curves(plan, data, subject, seed, models):
     frame = data.frame("test").sort_index()
     features = data.roles.features(data.frame("train"))
     codes = pair.codes(data.groups, data.groups.names)
-    rows = Rows(
-        frame, pair.target, codes, pair.weight, features.numeric, features.categorical, seed
-    )
+    named = features.numeric, features.categorical
+    table = data.prepared.labelled.frame
+    rows = Rows(frame, pair.target, codes, pair.weight, *named, seed, table)
 
     def scorer(module):
         def scores(changed):

@@ -216,6 +216,7 @@ def _shift(job: Job) -> None:
         pair.weight,
         *data_features(data),
         job.seed,
+        data.prepared.labelled.frame,
     )
     predict = [_scorer(module, data) for module, _ in models]
     curves = shift_curves(rows, pair, predict, material, settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -73,6 +74,8 @@ class Rows:
         numeric: Numeric feature columns.
         categorical: Categorical feature columns.
         seed: Seed of the noise.
+        table: All rows of the data set, the same for every seed: the values, or quantiles, of the
+            shifted column are those that it has in them. None: `frame`.
     """
 
     frame: pd.DataFrame
@@ -82,6 +85,7 @@ class Rows:
     numeric: tuple[str, ...]
     categorical: tuple[str, ...]
     seed: int
+    table: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -179,19 +183,37 @@ def _column(rows: Rows, column: str | None) -> Shift:
             expected="a column of the table, such as a region or a year",
             mend=f"name one of {', '.join(map(str, rows.frame.columns[:30]))}",
         )
-    values = rows.frame[column]
-    if pd.api.types.is_numeric_dtype(values) and values.nunique() > MOST_VALUES:
-        values = pd.qcut(values, BINS, duplicates="drop").astype("string")
-    labels = as_labels(values)
-    found = [
-        Condition(k + 1.0, f"{column}={value}", weight=rows.weight * (labels == value).to_numpy())
-        for k, value in enumerate(sorted(labels.dropna().unique()))
-    ]
+    table = rows.frame if rows.table is None else rows.table
+    labels, names = _named(rows.frame[column], table[column])
+    found = []
+    for k, value in enumerate(names):
+        chosen = (labels == value).fillna(False).to_numpy(bool)
+        # A value that no row has keeps its number, so that seeds agree on those of the others.
+        if chosen.any():
+            found.append(Condition(k + 1.0, f"{column}={value}", weight=rows.weight * chosen))
     return _curve(name, title, "value, numbered", found)
 
 
+def _named(values: pd.Series[Any], every: pd.Series[Any]) -> tuple[pd.Series[Any], list[str]]:
+    """Name of each value, and the names of all that there are, in their order."""
+    if pd.api.types.is_numeric_dtype(every) and every.nunique() > MOST_VALUES:
+        edges = pd.qcut(every, BINS, duplicates="drop", retbins=True)[1]
+        bins = pd.cut(values, edges.tolist(), include_lowest=True)
+        return bins.astype("string"), list(map(str, bins.cat.categories))
+    names = as_labels(every).dropna().unique().tolist()
+    try:
+        names.sort(key=float)
+    except ValueError:
+        names.sort()
+    return as_labels(values), names
+
+
 def _balance(rows: Rows, settings: ShiftSettings) -> Shift:
+    name, title = "group_shift", "Intersections reweighted towards equal shares"
     known = rows.cells >= 0
+    if not rows.weight[known].any():
+        omitted = "no row has all sensitive attributes known"
+        return _curve(name, title, "share of the way", [], omitted)
     share = np.bincount(rows.cells[known], rows.weight[known])
     share = share / share.sum()
     equal = (share > 0) / (share > 0).sum()
@@ -200,8 +222,7 @@ def _balance(rows: Rows, settings: ShiftSettings) -> Shift:
         factor = ((1 - t) * share + t * equal) / np.where(share > 0, share, 1)
         weight = np.where(known, rows.weight * factor[rows.cells.clip(0)], 0.0)
         found.append(Condition(t, f"{100 * t:g} % of the way", weight=weight))
-    title = "Intersections reweighted towards equal shares"
-    return _curve("group_shift", title, "share of the way", found)
+    return _curve(name, title, "share of the way", found)
 
 
 def _labels(rows: Rows, settings: ShiftSettings) -> Shift:

@@ -1,5 +1,6 @@
 """Shifts change what they say and nothing else; curves are what the metrics say of the rows."""
 
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -102,6 +103,45 @@ def test_curves_say_what_the_metrics_say(case):
     assert (clean.baseline.accuracy > noisy.baseline.accuracy) and noisy.strength == 0.5
     middle = next(p for p in threshold_curve(material).points if p.strength == 0.5)
     assert middle.intervention.accuracy == pytest.approx(expected(frame)[0])
+
+
+def column_points(case, columns, name="year"):
+    """Points of the curve over a column, of seeds whose test rows have the given values of it."""
+    rows, pair, models, material = case
+    table = pd.concat([rows.frame.assign(**{name: values}) for values in columns])
+    settings = ShiftSettings(column=name, noise=(), missing=(), corruption=(), label_noise=())
+    by_seed = [
+        shift_curves(replace(rows, frame=frame, table=table), pair, models, material, settings)
+        for frame in (rows.frame.assign(**{name: values}) for values in columns)
+    ]
+    return next(c for c in mean_curves(by_seed, []) if c.name == "column_shift").points[1:]
+
+
+def test_seeds_of_different_rows_have_the_bins_of_the_whole_table(case):
+    random = np.random.default_rng(1)
+    points = column_points(case, [random.normal(size=2000) * 10 for _ in range(3)], "income")
+    assert len(points) == 5
+    assert all(p.baseline.accuracy is not None and p.support > 300 for p in points)
+    ends = [float(p.label.split("(")[1].split(",")[0]) for p in points]
+    assert ends == sorted(ends) and ends[0] < 0 < ends[-1]
+
+
+@pytest.mark.parametrize("kind", [int, float, str])
+def test_numbers_come_in_their_order_and_an_absent_one_moves_no_other(case, kind):
+    months = np.random.default_rng(1).integers(1, 13, 2000)
+    first = pd.Series(months).map(kind)
+    second = pd.Series(np.where(months == 2, 3, months)).map(kind)
+    points = column_points(case, [first, second], "month")
+    assert [p.label for p in points] == [f"month={m}" for m in range(1, 13)]
+    assert [p.strength for p in points] == list(range(1, 13))
+    assert [p.label for p in points if p.baseline.accuracy is None] == ["month=2"]
+
+
+def test_without_a_known_intersection_nothing_is_balanced(case):
+    rows = replace(case[0], cells=np.full(2000, -1))
+    found = {s.name: s for s in shifts(rows, ShiftSettings())}
+    assert found["group_shift"].omitted == "no row has all sensitive attributes known"
+    assert not found["group_shift"].conditions
 
 
 def test_elasticity_of_a_power_law_is_its_exponent():
