@@ -58,7 +58,8 @@ def causal_figure(declaration: Declaration) -> Figure:
     for node, (x, y) in place.items():
         fill = FILLS.get(declaration.roles.get(node, ""), "white")
         box = {"boxstyle": "round,pad=0.45", "facecolor": fill, "edgecolor": "#3c4043"}
-        axes.text(x, y, node, ha="center", va="center", fontsize=9, bbox=box, zorder=3)
+        text = axes.text(x, y, node, ha="center", va="center", fontsize=9, bbox=box, zorder=3)
+        text.set_parse_math(False)  # a name may have two dollars
     # Arrows and texts do not widen the axes by themselves.
     axes.set_xlim(-0.7, max(x for x, _ in place.values()) + 0.7)
     axes.set_ylim(min(y for _, y in place.values()) - 0.8, max(y for _, y in place.values()) + 0.8)

@@ -58,13 +58,15 @@ def proxy_strengths(
         Entries `{feature, attribute, auroc, low, high, strength, support, groups}`, the strongest
         first for each attribute; `groups` has the area of each group against the rest. Groups with
         fewer than 5 rows, one for each fold, are left out. `strength` is `none` where the interval
-        reaches down to chance, 0.5.
+        reaches down to chance, 0.5. Without features there are no entries.
     """
     coded = {name: _bins(frame[name]) for name in numeric}
     coded |= {
         name: pd.factorize(as_labels(frame[name]), use_na_sentinel=False)[0] for name in categorical
     }
     entries: list[dict[str, Any]] = []
+    if not coded:
+        return entries
     for axis, attribute in enumerate(groups.names):
         code = sensitive[:, axis].numpy()
         common = np.flatnonzero(np.bincount(code[code >= 0]) >= FOLDS)

@@ -108,6 +108,8 @@ def _apart(base_rates: Entries) -> list[str]:
         e["attribute"] for e in base_rates if " & " not in e["attribute"]
     ):
         known = [e for e in base_rates if e["attribute"] == attribute and e["rate"] is not None]
+        if not known:
+            continue
         low, high = (pick(known, key=lambda e: e["rate"]) for pick in (min, max))
         if low["high"] < high["low"]:
             found.append(
@@ -123,6 +125,8 @@ def _uneven(missing: Entries) -> list[str]:
     for column, attribute in keys:
         of = [e for e in missing if (e["column"], e["attribute"]) == (column, attribute)]
         known = [e for e in of if e["rate"] is not None]
+        if not known:
+            continue
         low, high = (pick(known, key=lambda e: e["rate"]) for pick in (min, max))
         if high["rate"] - low["rate"] >= UNEVEN and low["high"] < high["low"]:
             found.append(

@@ -11,6 +11,7 @@ from fairlightning.audit import Judgement, Query, causal_figure, read_declaratio
 from fairlightning.audit.causal import CausalModel, paths
 from fairlightning.audit.counts import base_rates, missingness
 from fairlightning.audit.declaration import Declaration
+from fairlightning.audit.diagram import write_diagram
 from fairlightning.audit.effects import answers, causal_rows, with_queries
 from fairlightning.audit.proxies import TOGETHER, proxy_strengths
 from fairlightning.audit.recommendation import recommend_stage
@@ -113,6 +114,20 @@ def test_the_diagram_has_every_node_and_edge():
     assert texts.count("") == len(found.edges)  # arrows
     places = {t.get_text(): t.get_position() for t in figure.axes[0].texts if t.get_text()}
     assert all(places[cause][0] < places[effect][0] for cause, effect in found.edges)
+
+
+def test_names_in_the_diagram_are_no_formulas(tmp_path):
+    columns = ["sex", r"$\nothing_{$", "y"]
+    found = read_declaration(
+        {"edges": {"sex": [columns[1]], columns[1]: ["y"]}}, columns, GROUPS, "y"
+    )
+    write_diagram(found, tmp_path / "diagram.svg")
+    assert causal_figure(found).axes[0].texts
+
+
+def test_without_features_there_are_no_proxies():
+    spec, codes = GroupSpec(GROUPS), torch.tensor([0, 1] * 10).unsqueeze(1)
+    assert proxy_strengths(pd.DataFrame(index=range(20)), [], [], spec, codes) == []
 
 
 def test_proxies_agree_with_a_classifier_and_noise_tells_nothing():
@@ -271,3 +286,12 @@ def test_the_stage_follows_from_what_was_measured(rates, proxies, first, reason)
     assert found["first"] == stage["stage"]
     assert [s["suitability"] for s in found["stages"]].count("recommended") == 1
     assert reason is None or any(reason in told for told in stage["reasons"])
+
+
+def test_an_attribute_that_nobody_tells_recommends_nothing():
+    spec, nobody = GroupSpec(GROUPS), torch.full((20, 1), -1)
+    rates = base_rates(spec, nobody, torch.tensor([0, 1] * 10), None)
+    missing = missingness(pd.DataFrame({"x": [None, 1.0] * 10}), ["x"], spec, nobody)
+    found = recommend_stage(rates, [], missing, None, "dataset=adult")
+    assert found["first"] == "post-processing"
+    assert [len(stage["reasons"]) for stage in found["stages"]] == [1, 1, 1]
