@@ -72,7 +72,7 @@ class BoostedTrees(nn.Module):
                 expected="at least 1, at least 1, in [0, 1] and above 0",
                 mend="pass rounds=300, patience=20, ramp=0.2, learning_rate=0.15",
             )
-        self._lightgbm = _lightgbm()
+        _lightgbm()  # here, and not after the data have been prepared, it is found to be missing
         self.sizes = _Sizes(logits=1)
         self.rounds, self.ramp, self.patience = rounds, ramp, patience
         self._categorical = list(range(numeric, numeric + len(cardinalities)))
@@ -118,7 +118,7 @@ class BoostedTrees(nn.Module):
             )
         self._base = float(np.log(rate / (1 - rate)))
         data = self._dataset(train)
-        booster = self._lightgbm.Booster(self.params, data)
+        booster = _lightgbm().Booster(self.params, data)
         booster.add_valid(self._dataset(validation, data), "validation")
         ramp = round(self.ramp * self.rounds)
         best, self.best_round = float("inf"), 0
@@ -175,10 +175,10 @@ class BoostedTrees(nn.Module):
 
     def _load(self, text: str) -> None:
         self._text = text
-        self._booster = self._lightgbm.Booster(model_str=text)
+        self._booster = _lightgbm().Booster(model_str=text)
 
     def _dataset(self, batch: Batch, reference: Any = None) -> Any:
-        return self._lightgbm.Dataset(
+        return _lightgbm().Dataset(
             _matrix(batch.inputs),
             label=batch.target.numpy(),
             init_score=np.full(len(batch.target), self._base),

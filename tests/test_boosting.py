@@ -1,4 +1,6 @@
 import builtins
+import copy
+import pickle
 
 import lightgbm
 import numpy as np
@@ -87,6 +89,17 @@ def test_saved_trees_predict_the_same(data, tmp_path):
     again.load_state_dict(torch.load(tmp_path / "trees.pt", weights_only=True))
     inputs = data.batch("test").inputs
     assert torch.equal(model(inputs)[0], again(inputs)[0])
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_copies_predict_the_same(data, copied):
+    inputs = data.batch("test").inputs
+    model = fitted(data, 2.0)
+    assert torch.equal(copied(model)(inputs)[0], model(inputs)[0])
+    again = copied(trees(data)).fit(
+        objectives(data, 2.0), data.batch("train"), data.batch("validation")
+    )
+    assert torch.equal(again(inputs)[0], model(inputs)[0])
 
 
 def test_refusals(data, monkeypatch):
