@@ -93,7 +93,8 @@ class MultiObjectiveMixin(FairnessMixin):
 
     Args:
         multi_objective: Weights `accuracy`, `fairness` and `interpretability`, each at least 0,
-            and optionally `parity` and `complexity`, the arguments of the two penalties.
+            and optionally `parity` and `complexity`, the arguments of the two penalties, of which
+            a `weight` takes the place of `fairness` or `interpretability`.
 
     Raises:
         ArgumentError: On any other key.
@@ -116,9 +117,7 @@ class MultiObjectiveMixin(FairnessMixin):
         kwargs.setdefault("combination", WeightedSum(task=options["accuracy"]))
         super().__init__(*args, **kwargs)
         groups = self.fairness.groups
-        fair = ParityPenalty(groups, weight=options["fairness"], **options["parity"])
-        simple = ComplexityPenalty(
-            groups, weight=options["interpretability"], **options["complexity"]
-        )
-        self.fairness.add("fairness", fair)
-        self.fairness.add("interpretability", simple)
+        fair = {"weight": options["fairness"], **options["parity"]}
+        simple = {"weight": options["interpretability"], **options["complexity"]}
+        self.fairness.add("fairness", ParityPenalty(groups, **fair))
+        self.fairness.add("interpretability", ComplexityPenalty(groups, **simple))

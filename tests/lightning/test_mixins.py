@@ -173,11 +173,17 @@ def test_checkpoint_loads_with_weights_only(tmp_path, module):
     assert other.fairness.objectives["parity"].weight == 1.0
 
 
-def test_multi_objective_weighs_accuracy_fairness_and_interpretability():
+@pytest.mark.parametrize(
+    "weights",
+    [
+        dict(fairness=3.0, interpretability=0.1),
+        dict(parity={"weight": 3.0}, complexity={"weight": 0.1}),
+    ],
+)
+def test_multi_objective_weighs_accuracy_fairness_and_interpretability(weights):
     class Model(MultiObjectiveMixin, L.LightningModule):
         def __init__(self):
-            weights = dict(accuracy=2.0, fairness=3.0, interpretability=0.1)
-            super().__init__(groups=GROUPS, multi_objective=weights)
+            super().__init__(groups=GROUPS, multi_objective=dict(accuracy=2.0) | weights)
             self.net = Net()
 
     model = Model()
