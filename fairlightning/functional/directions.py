@@ -118,7 +118,8 @@ def table_directions(
         weight: `(N,)` row weights ≥ 0.
 
     Returns:
-        `(d, D + ΣC)` orthonormal. Along each the shares of a column keep their sum.
+        `(d, D + ΣC)` orthonormal, those of attributes that are inputs last, in the order of the
+        columns. Along each the shares of a column keep their sum.
     """
     numeric, categorical = inputs
     cardinalities = columns.cardinalities
@@ -126,8 +127,9 @@ def table_directions(
     widths = [*[1] * len(columns.numeric), *cardinalities]
     starts = [sum(widths[:place]) for place in range(len(widths))]
     own = []
-    for name in {*sensitive, *hidden} & set(columns.names):
-        place = columns.names.index(name)
+    for place, name in enumerate(columns.names):
+        if name not in sensitive and name not in hidden:
+            continue
         block = slice(starts[place], starts[place] + widths[place])
         features[:, block] = 0.0
         if name in sensitive:
