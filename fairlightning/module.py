@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import inf
 from typing import Any
 
 import lightning as L
@@ -148,12 +149,24 @@ class FairModule(FairnessMixin, L.LightningModule):
         return losses.mean() if weight is None else losses
 
     def configure_optimizers(self) -> Any:
-        """One optimizer with a parameter group for the network and one for each private part."""
+        """One optimizer with a parameter group for the network and one for each private part.
+
+        Raises:
+            SetupError: If there is a scheduler, and the training has no known end.
+        """
         optimizer = self._make_optimizer(self.parameter_groups(self.learning_rate))
         if self._make_scheduler is None:
             return optimizer
-        steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = self._make_scheduler(optimizer, steps)
+        # Without a batch Lightning does not look at the loader, and counts -1 steps.
+        steps = self.trainer.limit_train_batches and self.trainer.estimated_stepping_batches
+        if not 0 <= steps < inf:
+            raise SetupError.of(
+                "scheduler",
+                found="a training without known end",
+                expected="a known number of optimizer steps",
+                mend="set max_steps of the Trainer, or make the module without a scheduler",
+            )
+        scheduler = self._make_scheduler(optimizer, int(steps))
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isfinite
+from math import inf
 from typing import Any
 
 import lightning as L
@@ -93,12 +93,13 @@ class LambdaRamp(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Find the number of steps, and set the λ of the step that comes next."""
         expected = self.total_steps or trainer.estimated_stepping_batches
-        if not isfinite(expected):
+        # Lightning's -1 is a loader without length and no max_steps.
+        if not 0 <= expected < inf:
             raise ArgumentError.of(
                 "total_steps",
-                found="a Trainer without an end",
+                found="a training without known end",
                 expected="a known number of optimizer steps",
-                mend="set max_epochs or max_steps, or pass LambdaRamp(total_steps=...)",
+                mend="set max_steps of the Trainer, or pass LambdaRamp(total_steps=...)",
             )
         self._expected = max(int(expected), 1)
         self._global_step = trainer.global_step

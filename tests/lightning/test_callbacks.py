@@ -9,6 +9,8 @@ from helpers import GROUPS, Both, Net, loaders, make_batch, quiet_trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader, IterableDataset
 
 from fairlightning.callbacks import (
     FairnessMonitor,
@@ -132,6 +134,36 @@ def test_ramp_refuses_what_it_cannot_do(tmp_path):
 
     with pytest.raises(SetupError, match="fairness mixins"):
         fit(tmp_path, Plain(), callbacks=[LambdaRamp()])
+
+
+class Stream(IterableDataset):
+    """Batches of a loader that does not know how many it has."""
+
+    def __iter__(self):
+        return iter(loaders()[0])
+
+
+@pytest.mark.parametrize("options", [dict(max_epochs=3), dict(max_epochs=-1)])
+def test_a_training_without_known_end_is_refused(tmp_path, options):
+    def run(callbacks=(), scheduler=None, **more):
+        made = FairModule(Net(), GROUPS, objectives={"parity": parity()}, scheduler=scheduler)
+        data = DataLoader(Stream(), batch_size=None), None
+        fit(tmp_path, made, data, callbacks=list(callbacks), **options, **more)
+
+    told = []
+
+    def scheduler(optimizer, steps):
+        told.append(steps)
+        return LambdaLR(optimizer, lambda step: 1.0)
+
+    with pytest.raises(ArgumentError, match="total_steps: found a training without known end"):
+        run([LambdaRamp()])
+    with pytest.raises(SetupError, match="scheduler: found a training without known end"):
+        run(scheduler=scheduler)
+    run([ramp := LambdaRamp()], scheduler, max_steps=10)
+    assert ramp.finished
+    run([LambdaRamp()], scheduler, limit_train_batches=0)
+    assert told == [10, 0]
 
 
 def test_best_checkpoint_and_early_stopping_wait_for_the_ramp(tmp_path):
