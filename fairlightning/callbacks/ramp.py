@@ -59,7 +59,6 @@ class LambdaRamp(L.Callback):
         self.factor = schedule(0.0)
         self._expected = 0
         self._global_step = 0
-        self._weights: dict[str, float] = {}
         self._names: tuple[str, ...] = ()
         self._idle = False
 
@@ -103,7 +102,7 @@ class LambdaRamp(L.Callback):
             )
         self._expected = max(int(expected), 1)
         self._global_step = trainer.global_step
-        self._apply(pl_module)
+        self._apply(pl_module, anew=True)
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -130,8 +129,11 @@ class LambdaRamp(L.Callback):
         self._global_step = trainer.global_step
         self.steps += 1
         every = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if self._weights and every and self.steps % every == 0:
-            tags = {f"train/lambda/{name}": weight for name, weight in self._weights.items()}
+        if self._names and every and self.steps % every == 0:
+            fairness = fairness_of(pl_module, self)
+            weights = {name: fairness.weights(name) for name in self._names}
+            figures = member_figures(weights, fairness.members)
+            tags = {f"train/lambda/{name}": weight for name, weight in figures.items()}
             log_to_all(trainer, {"fairness/lambda": self.factor, **tags})
         if self.every == "step":
             self._since = self.steps
@@ -145,11 +147,10 @@ class LambdaRamp(L.Callback):
         """Go on counting from where the checkpoint was written."""
         self.steps, self._since = int(state_dict["steps"]), int(state_dict["since"])
 
-    def _apply(self, pl_module: L.LightningModule) -> None:
+    def _apply(self, pl_module: L.LightningModule, *, anew: bool = False) -> None:
         factor = self.schedule(min(self._since / (self.until * self._expected), 1.0))
-        if self._weights and factor == self.factor:
-            return
-        self.factor = factor
-        fairness = fairness_of(pl_module, self)
-        weights = {name: fairness.set_factor(name, factor) for name in self._names}
-        self._weights = member_figures(weights, fairness.members)
+        if anew or factor != self.factor:
+            self.factor = factor
+            fairness = fairness_of(pl_module, self)
+            for name in self._names:
+                fairness.set_factor(name, factor)

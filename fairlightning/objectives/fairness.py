@@ -90,6 +90,7 @@ class Fairness(nn.Module):
         self.objectives = nn.ModuleDict()
         self.adaptive: dict[str, Adaptive] = {}
         self.constraints: dict[str, Constraint] = {}
+        self._factors: dict[str, float] = {}
         # Set in every step: assigning an attribute of a module takes 3 µs, appending 0.1.
         self._seen: deque[Observation] = deque(maxlen=1)
 
@@ -104,7 +105,7 @@ class Fairness(nn.Module):
 
     @property
     def strength(self) -> Strength:
-        """Multiplies the λ of every objective from the next `set_factor` on."""
+        """Multiplies the λ of every objective; once assigned, from the next step on."""
         return self._strengths.given
 
     @strength.setter
@@ -120,6 +121,8 @@ class Fairness(nn.Module):
         for name in self.objectives:
             found.of(name)
         self._strengths = found
+        for name, factor in self._factors.items():
+            self.set_factor(name, factor)
 
     def add(self, name: str, objective: Objective) -> None:
         """Add an objective under a name of its own, at its full weight until a ramp sets another.
@@ -174,15 +177,21 @@ class Fairness(nn.Module):
             The λ that are now in force, one for each model.
         """
         check_choice("objective", name, self.objectives)
+        self._factors[name] = factor
         objective: Objective = self.objectives[name]  # type: ignore[assignment]
-        weights = tuple(
-            strength * objective.full_weight * factor for strength in self._strengths.of(name)
-        )
+        weights = self.weights(name)
         if self.members is None:
             objective.weight.fill_(weights[0])
         else:
             objective.weight.copy_(torch.tensor(weights, dtype=torch.float64))
         return weights
+
+    def weights(self, name: str) -> tuple[float, ...]:
+        """Return the λ of an objective that are in force, one for each model."""
+        objective: Objective = self.objectives[name]  # type: ignore[assignment]
+        full = objective.full_weight
+        factor = self._factors[name]
+        return tuple(strength * full * factor for strength in self._strengths.of(name))
 
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
         """Optimizer groups of the objectives' private parameters, each at its own learning rate.

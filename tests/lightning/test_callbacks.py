@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 from helpers import GROUPS, Both, Net, loaders, make_batch, quiet_trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
@@ -134,6 +134,29 @@ def test_ramp_refuses_what_it_cannot_do(tmp_path):
 
     with pytest.raises(SetupError, match="fairness mixins"):
         fit(tmp_path, Plain(), callbacks=[LambdaRamp()])
+
+
+class Stronger(Callback):
+    """Assigns another strength at the end of every epoch."""
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        pl_module.fairness.strength = 4.0
+
+
+@pytest.mark.parametrize("ramps", [[], [LambdaRamp(constant)], [LambdaRamp(every="epoch")]])
+def test_a_strength_counts_from_the_next_step_on(tmp_path, ramps):
+    logger = CSVLogger(tmp_path, "log", "")
+    callbacks = [*ramps, Stronger()]
+    options = dict(max_epochs=3, logger=logger, log_every_n_steps=8, callbacks=callbacks)
+    _, module = fit(tmp_path, Tracking(parity=dict(weight=2.0)), **options)
+    parity = [weights[0] for weights in module.seen]
+    factor = 0.1 if ramps and ramps[0].every == "epoch" else 1.0
+    assert parity[:8] == pytest.approx([2.0 * factor] * 8)
+    assert parity[-8:] == [8.0] * 8
+    if ramps:
+        assert [r["train/lambda/parity"] for r in logged(logger, "train/lambda/parity")] == (
+            pytest.approx([parity[7], parity[15], parity[23]])
+        )
 
 
 class Stream(IterableDataset):

@@ -14,7 +14,7 @@ from fairlightning.exceptions import ArgumentError, MissingFieldError, SetupErro
 from fairlightning.groups import GroupSpec
 from fairlightning.mixins import AdversarialMixin, FairnessMixin, MultiObjectiveMixin, ParityMixin
 from fairlightning.module import FairModule
-from fairlightning.objectives import Adversary, ComplexityPenalty, ParityPenalty
+from fairlightning.objectives import Adversary, ComplexityPenalty, Fairness, ParityPenalty
 
 
 def gradients(module, batch):
@@ -299,6 +299,16 @@ def test_strength_may_change_between_steps_and_is_checked():
         with pytest.raises(ArgumentError, match="strength"):
             model.fairness.strength = wrong
     assert model.fairness.strength == 3.0
+    model.fairness.strength = 4.0
+    assert model.fairness.objectives["parity"].weight == model.fairness.weights("parity")[0] == 2.0
+
+
+def test_strengths_of_models_trained_together_keep_the_factor():
+    fairness = Fairness(GROUPS, strength=[1.0, 2.0])
+    fairness.add("parity", ParityPenalty(GroupSpec(GROUPS), weight=2.0))
+    fairness.set_factor("parity", 0.5)
+    fairness.strength = [4.0, 6.0]
+    assert fairness.objectives["parity"].weight.tolist() == [4.0, 6.0]
 
 
 def test_attributes_are_registered_as_ever_and_lightnings_note_is_kept():
