@@ -18,6 +18,7 @@ class LambdaRamp(L.Callback):
 
     Progress is counted in optimizer steps (gradient accumulation counts as one) against the number
     that the Trainer expects, and is part of the checkpoint, so a resumed run goes on where it was.
+    A training that begins at step 0 begins the ramp anew.
     Logs `fairness/lambda` (the schedule's value) and `train/lambda/<objective>`; with several
     models trained together `train/lambda/<objective>/member=<k>`.
 
@@ -102,6 +103,8 @@ class LambdaRamp(L.Callback):
             )
         self._expected = max(int(expected), 1)
         self._global_step = trainer.global_step
+        if not self._global_step:
+            self.steps = self._since = 0
         self._apply(pl_module, anew=True)
 
     def on_train_batch_start(

@@ -107,6 +107,14 @@ def test_ramp_resumes_at_any_step(tmp_path, every, stop):
     assert resumed == whole[stop:]
 
 
+@pytest.mark.parametrize("every", ["step", "epoch"])
+def test_the_next_training_begins_the_ramp_anew(tmp_path, every):
+    ramp = LambdaRamp(every=every)
+    _, first = fit(tmp_path, max_epochs=3, callbacks=[ramp])
+    _, second = fit(tmp_path, max_epochs=3, callbacks=[ramp])
+    assert second.seen == first.seen
+
+
 def test_ramp_logs_lambda(tmp_path):
     logger = CSVLogger(tmp_path, "log", "")
     fit(tmp_path, max_epochs=3, logger=logger, log_every_n_steps=4, callbacks=[LambdaRamp()])
