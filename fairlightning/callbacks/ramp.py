@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import inf
+from math import ceil, inf
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.utilities import rank_zero_warn
 
 from fairlightning.callbacks.common import fairness_of, log_to_all, member_figures
-from fairlightning.exceptions import ArgumentError, check_choice
+from fairlightning.exceptions import ArgumentError, FairnessWarning, check_choice
 from fairlightning.functional.schedules import Schedule, linear
 
 
@@ -18,20 +19,23 @@ class LambdaRamp(L.Callback):
 
     Progress is counted in optimizer steps (gradient accumulation counts as one) against the number
     that the Trainer expects, and is part of the checkpoint, so a resumed run goes on where it was.
-    A training that begins at step 0 begins the ramp anew.
+    A training that begins at step 0 begins the ramp anew. One that ends by itself before the ramp
+    has ended gives a `FairnessWarning`, unless `total_steps` says that others follow.
     Logs `fairness/lambda` (the schedule's value) and `train/lambda/<objective>`; with several
     models trained together `train/lambda/<objective>/member=<k>`.
 
     Args:
         schedule: Function from progress in [0, 1] to the factor of λ.
         until: Share of all optimizer steps, in (0, 1], at which the ramp ends.
-        every: Change λ every `step` or only at the start of every `epoch`.
+        every: Change λ every `step` or only at the start of every `epoch`; the ramp then ends with
+            the start of the last epoch at the latest.
         objectives: Names of the objectives that it ramps; all but constraints, whose multipliers
             weigh them, if None. Use one callback for each schedule, with names that do not overlap.
         total_steps: Optimizer steps of the whole training, where the Trainer cannot know them.
 
     Raises:
-        ArgumentError: On values out of range, unknown objectives, or a training without known end.
+        ArgumentError: On values out of range, unknown objectives, a training without known end, or
+            one of a single epoch for a λ that changes by epoch.
     """
 
     def __init__(
@@ -58,7 +62,7 @@ class LambdaRamp(L.Callback):
         self.steps = 0
         self._since = 0
         self.factor = schedule(0.0)
-        self._expected = 0
+        self._end = 0.0
         self._global_step = 0
         self._names: tuple[str, ...] = ()
         self._idle = False
@@ -71,8 +75,7 @@ class LambdaRamp(L.Callback):
     @property
     def finished(self) -> bool:
         """Whether λ has reached its final value; at once where there are constraints alone."""
-        ended = self._expected > 0 and self._since >= self.until * self._expected
-        return self._idle or ended
+        return self._idle or 0 < self._end <= self._since
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Check the names before training starts."""
@@ -101,7 +104,10 @@ class LambdaRamp(L.Callback):
                 expected="a known number of optimizer steps",
                 mend="set max_steps of the Trainer, or pass LambdaRamp(total_steps=...)",
             )
-        self._expected = max(int(expected), 1)
+        self._end = self.until * max(int(expected), 1)
+        # By hand an epoch may have any number of steps.
+        if self.every == "epoch" and pl_module.automatic_optimization:
+            self._end = min(self._end, self._last_epoch(trainer, int(expected)))
         self._global_step = trainer.global_step
         if not self._global_step:
             self.steps = self._since = 0
@@ -142,6 +148,18 @@ class LambdaRamp(L.Callback):
             self._since = self.steps
             self._apply(pl_module)
 
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Warn if the training has ended by itself, and the ramp has not."""
+        if self.finished or self.total_steps or trainer.should_stop or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        mend = f"total_steps={self.steps}" + (", every='step'" if self.every == "epoch" else "")
+        rank_zero_warn(
+            f"LambdaRamp: the training has ended at step {self._since} of the {self._end:g} of the "
+            f"ramp, with λ at {self.factor:.3g} of its strength; what waits for the ramp has slept "
+            f"throughout. Mend: pass LambdaRamp({mend}).",
+            category=FairnessWarning,
+        )
+
     def state_dict(self) -> dict[str, Any]:
         """Optimizer steps done, and at which of them λ was last set."""
         return {"steps": self.steps, "since": self._since}
@@ -150,8 +168,24 @@ class LambdaRamp(L.Callback):
         """Go on counting from where the checkpoint was written."""
         self.steps, self._since = int(state_dict["steps"]), int(state_dict["since"])
 
+    @staticmethod
+    def _last_epoch(trainer: L.Trainer, expected: int) -> float:
+        """Optimizer steps before the last epoch, at whose start λ changes for the last time."""
+        batches = trainer.num_training_batches
+        if batches == inf or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return inf
+        steps = ceil(batches / trainer.accumulate_grad_batches)
+        if expected <= steps:
+            raise ArgumentError.of(
+                "every",
+                found="'epoch' in a training of a single epoch",
+                expected="at least two, since λ changes between them",
+                mend="pass every='step', or train for more epochs",
+            )
+        return (expected - 1) // steps * steps
+
     def _apply(self, pl_module: L.LightningModule, *, anew: bool = False) -> None:
-        factor = self.schedule(min(self._since / (self.until * self._expected), 1.0))
+        factor = self.schedule(min(self._since / self._end, 1.0))
         if anew or factor != self.factor:
             self.factor = factor
             fairness = fairness_of(pl_module, self)

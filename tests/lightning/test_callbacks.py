@@ -1,4 +1,5 @@
 import math
+import re
 from copy import deepcopy
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from fairlightning.callbacks import (
     SettledEarlyStopping,
 )
 from fairlightning.data import BatchLoader
-from fairlightning.exceptions import ArgumentError, SetupError
+from fairlightning.exceptions import ArgumentError, FairnessWarning, SetupError
 from fairlightning.functional import parity_gap, rates_from_sums
 from fairlightning.functional.schedules import constant, cosine
 from fairlightning.module import FairModule
@@ -73,7 +74,75 @@ def test_ramp_by_epoch(tmp_path):
     parity = [weights[0] for weights in module.seen]
     for epoch in range(4):
         part = parity[8 * epoch : 8 * epoch + 8]
-        assert part == pytest.approx([0.1 + 0.9 * epoch / 4] * 8)
+        assert part == pytest.approx([0.1 + 0.9 * epoch / 3] * 8)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(max_epochs=5),
+        dict(max_epochs=2),
+        dict(max_epochs=9, max_steps=20),
+        dict(max_epochs=3, accumulate_grad_batches=3),
+        dict(max_epochs=3, accumulate_grad_batches=99),
+    ],
+)
+@pytest.mark.parametrize("until", [1.0, 0.6])
+def test_ramp_by_epoch_ends_with_the_start_of_the_last_one(tmp_path, until, options):
+    ramp = LambdaRamp(every="epoch", until=until)
+    best = SettledCheckpoint(tmp_path, filename="{epoch}")
+    _, module = fit(tmp_path, callbacks=[ramp, best], enable_checkpointing=True, **options)
+    assert ramp.finished
+    assert module.seen[0][0] == pytest.approx(0.1)
+    assert module.seen[-1][0] == 1.0
+    assert best.best_model_path
+
+
+def test_ramp_by_epoch_needs_two(tmp_path):
+    with pytest.raises(ArgumentError, match="single epoch"):
+        fit(tmp_path, max_epochs=1, callbacks=[LambdaRamp(every="epoch")])
+    fit(tmp_path, fast_dev_run=True, callbacks=[LambdaRamp(every="epoch")])
+
+
+class ByHand(Tracking):
+    """Steps after every fourth batch, which the Trainer cannot know."""
+
+    def __init__(self):
+        super().__init__()
+        self.automatic_optimization = False
+
+    def training_step(self, batch, batch_idx):
+        self.manual_backward(super().training_step(batch, batch_idx) / 4)
+        if batch_idx % 4 == 3:
+            self.optimizers().step()
+            self.optimizers().zero_grad()
+
+
+@pytest.mark.parametrize("every", ["step", "epoch"])
+def test_a_ramp_that_has_not_ended_with_the_training_is_told(tmp_path, every):
+    mend = "total_steps=12" + (", every='step'" if every == "epoch" else "")
+    with pytest.warns(FairnessWarning, match=re.escape(f"LambdaRamp({mend})")):
+        fit(tmp_path, ByHand(), max_epochs=6, callbacks=[LambdaRamp(every=every)])
+    ramp = LambdaRamp(every=every, total_steps=12)
+    fit(tmp_path, ByHand(), max_epochs=6, callbacks=[ramp])
+    assert ramp.finished
+
+
+def test_a_ramp_cut_short_on_purpose_is_not(tmp_path):
+    class Stop(Callback):
+        def on_train_batch_end(self, trainer, *_):
+            trainer.should_stop = True
+
+    for options in (
+        dict(callbacks=[LambdaRamp(), Stop()]),
+        dict(callbacks=[LambdaRamp()], max_time=dict(seconds=0)),
+        dict(callbacks=[LambdaRamp(total_steps=99)]),
+        dict(callbacks=[LambdaRamp(total_steps=99)], max_steps=5),
+        dict(callbacks=[LambdaRamp()], fast_dev_run=True),
+        dict(callbacks=[LambdaRamp()], limit_train_batches=0),
+    ):
+        fit(tmp_path, **options)
+        assert not options["callbacks"][0].finished or "fast_dev_run" in options
 
 
 def test_two_ramps_side_by_side(tmp_path):
