@@ -11,7 +11,7 @@ from rich.console import Console
 
 from fairlightning.cli.console import wide_console
 from fairlightning.data.bins import quantile_bins
-from fairlightning.exceptions import check_choice
+from fairlightning.exceptions import ArgumentError, check_choice
 from fairlightning.functional.tasks import TASK_NAMES, Task
 from fairlightning.report import metrics_table
 from fairlightning.verification import (
@@ -56,6 +56,13 @@ def main(arguments: Sequence[str]) -> None:
         frame[name] = quantile_bins(frame[name])[1]
     console = wide_console()
     if options.adjust_thresholds is not None:
+        if Task.of(task).kind != "binary":
+            raise ArgumentError.of(
+                "--adjust-thresholds",
+                found=f"predictions of task {task}",
+                expected="scores of a binary target, which a threshold decides",
+                mend="leave it out",
+            )
         frame = _adjusted(console, frame, sensitive, options)
     records = evaluate(
         frame,
@@ -66,7 +73,8 @@ def main(arguments: Sequence[str]) -> None:
         threshold=options.threshold,
         task=task,
     )
-    folder: Path = options.output or source.with_name(f"{source.name.split('.')[0]}_evaluation")
+    name = source.name.removesuffix(".gz").removesuffix(source.suffix).removesuffix(".csv")
+    folder: Path = options.output or source.with_name(f"{name}_evaluation")
     folder.mkdir(parents=True, exist_ok=True)
     write_metrics(folder / "metrics.json", records)
     columns = {

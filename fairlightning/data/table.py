@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import pandas as pd
 
-from fairlightning.exceptions import DataError
+from fairlightning.exceptions import DataError, FairnessWarning
 
 FORMATS = (".csv", ".csv.gz", ".csv.zip", ".zip", ".parquet")
 
+MISSING = ("", "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "NULL", "null")
+"""What a field of a CSV file says where nothing is known. `None` is a word, as in a religion."""
 
 Source = str | Path | pd.DataFrame | Callable[[], pd.DataFrame]
 
@@ -39,15 +43,51 @@ def read_table(source: Source) -> pd.DataFrame:
             expected="at least one row and one column",
             mend="check the file or the filter that made the table",
         )
-    if not frame.columns.is_unique:
-        twice = frame.columns[frame.columns.duplicated()].unique().tolist()
+    _check_unique(frame.columns)
+    return frame
+
+
+def read_csv(path: Path, **options: Any) -> pd.DataFrame:
+    """Read a CSV file, in which only the words of `MISSING` stand for nothing.
+
+    Args:
+        path: The file.
+        options: Further arguments of `pandas.read_csv`.
+
+    Raises:
+        DataError: If a column name is there twice, which pandas would rename.
+
+    Warns:
+        FairnessWarning: Where a column of text says one of these words, which may be a group.
+    """
+    whole = {"keep_default_na": False, **options}
+    header = pd.read_csv(path, header=None, nrows=1, dtype=str, **whole).iloc[0]
+    _check_unique(pd.Index(header[header != ""]))
+    frame: pd.DataFrame = pd.read_csv(path, na_values=list(MISSING), **whole)
+    text = [n for n in frame if not pd.api.types.is_numeric_dtype(frame[n]) and frame[n].hasnans]
+    said = pd.read_csv(path, usecols=text, dtype=str, **whole) if text else frame[text]
+    for name in text:
+        if words := set(said[name][frame[name].isna()]) - {""}:
+            rows = int(said[name].isin(words).sum())
+            warnings.warn(
+                f"{path.name}, column {name!r}: {', '.join(sorted(words))} is read as missing, in "
+                f"{rows:,} rows. Mend: write another word if that is a group, or leave the field "
+                "empty.",
+                FairnessWarning,
+                stacklevel=2,
+            )
+    return frame
+
+
+def _check_unique(names: pd.Index) -> None:
+    if not names.is_unique:
+        twice = names[names.duplicated()].unique().tolist()
         raise DataError.of(
             "source",
             found=f"the column names {twice} more than once",
             expected="every name once",
             mend="rename or drop the repeated columns",
         )
-    return frame
 
 
 def _read_file(path: Path) -> pd.DataFrame:
@@ -69,7 +109,9 @@ def _read_file(path: Path) -> pd.DataFrame:
         if path.suffix.lower() == ".parquet":
             return pd.read_parquet(path)
         # Classic tables such as those of UCI write a space after every comma.
-        return pd.read_csv(path, skipinitialspace=True)
+        return read_csv(path, skipinitialspace=True)
+    except DataError:
+        raise
     except (ValueError, OSError, BadZipFile) as error:
         raise DataError.of(
             "source",

@@ -179,6 +179,13 @@ class Objective(nn.Module, ABC):
             raise ArgumentError.of(
                 "weight", found=weight, expected="a number of at least 0", mend="pass weight=1.0"
             )
+        if isinstance(attributes, str):
+            raise ArgumentError.of(
+                "attributes",
+                found=f"the text {attributes!r}",
+                expected="a list of names; of a text each letter would be taken for one",
+                mend=f"pass attributes=[{attributes}]",
+            )
         self.groups = groups
         self.full_weight = float(weight)
         self.attributes = tuple(groups.names if attributes is None else attributes)

@@ -12,6 +12,7 @@ import torch
 from fairlightning.convex.thresholds import Thresholds, adjusted_thresholds
 from fairlightning.exceptions import DataError, check_choice
 from fairlightning.groups import GroupSpec, as_labels
+from fairlightning.verification.evaluation import numeric_column
 
 Array = npt.NDArray[np.float64]
 
@@ -47,7 +48,7 @@ def adjust_scores(
 
     Raises:
         ArgumentError: If a column does not exist, or epsilon is negative.
-        DataError: If there are no validation rows.
+        DataError: If there are no validation rows, or a score, label or weight is out of range.
     """
     for name in (score, target, "split", *sensitive, *([weight] if weight else [])):
         check_choice("column", name, map(str, frame.columns))
@@ -60,20 +61,26 @@ def adjust_scores(
             mend="predict validation rows too; those chosen on test rows say nothing of others",
         )
     spec = GroupSpec({name: sorted(as_labels(frame[name]).dropna().unique()) for name in sensitive})
-    codes, values = spec.encode(frame), frame[score].to_numpy(np.float64)
+    codes = spec.encode(frame)
+    scores = numeric_column(frame, "score", score, lambda x: (x >= 0) & (x <= 1), "0 to 1")
+    labels = numeric_column(frame, "target", target, lambda x: (x == 0) | (x == 1), "0 or 1")
+    weights = None
+    if weight:
+        known = lambda x: (x >= 0) & (x < np.inf)  # noqa: E731
+        weights = numeric_column(frame, "weight", weight, known, "0 or more")
     rows = torch.from_numpy(np.flatnonzero(chosen_on))
     found = adjusted_thresholds(
-        torch.tensor(values)[rows],
-        torch.tensor(frame[target].to_numpy(np.int64))[rows],
+        scores[rows],
+        labels[rows].long(),
         codes[rows],
         spec,
         epsilon=epsilon,
         shared=shared,
-        weight=torch.tensor(frame[weight].to_numpy(np.float64))[rows] if weight else None,
+        weight=None if weights is None else weights[rows],
     )
     table = torch.cat([found.threshold, found.threshold.new_tensor([found.default])])
     cuts = table[spec.group_ids(codes, spec.names)].numpy()
-    moved = _moved(values, cuts, threshold)
+    moved = _moved(scores.numpy(), cuts, threshold)
     return frame.assign(**{score: moved}), found, spec.group_names(spec.names)
 
 

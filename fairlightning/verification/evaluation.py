@@ -92,7 +92,9 @@ def evaluate(
     told = Task.of(task or task_of_columns(frame, score))
     masses = None
     if weight is not None:
-        masses = _numbers(frame, "weight", weight, lambda x: (x >= 0) & (x < np.inf), "0 or more")
+        masses = numeric_column(
+            frame, "weight", weight, lambda x: (x >= 0) & (x < np.inf), "0 or more"
+        )
     sensitive = spec.encode(frame)
     if told.kind == "binary":
         count = _binary(frame, score, target, threshold)
@@ -133,8 +135,8 @@ def class_columns(frame: pd.DataFrame, score: str = "score") -> dict[str, str]:
 
 
 def _binary(frame: pd.DataFrame, score: str, target: str, threshold: float) -> Count:
-    scores = _numbers(frame, "score", score, lambda x: (x >= 0) & (x <= 1), "0 to 1")
-    labels = _numbers(frame, "target", target, lambda x: (x == 0) | (x == 1), "0 or 1")
+    scores = numeric_column(frame, "score", score, lambda x: (x >= 0) & (x <= 1), "0 to 1")
+    labels = numeric_column(frame, "target", target, lambda x: (x == 0) | (x == 1), "0 or 1")
 
     def count(
         stage: str,
@@ -162,7 +164,7 @@ def _multiclass(frame: pd.DataFrame, score: str, target: str, ordered: bool) -> 
             mend=f"name them {score}_<class>, or pass another task",
         )
     parts = [
-        _numbers(frame, "score", name, lambda x: (x >= 0) & (x <= 1), "0 to 1")
+        numeric_column(frame, "score", name, lambda x: (x >= 0) & (x <= 1), "0 to 1")
         for name in columns.values()
     ]
     decided = torch.stack(parts, 1).argmax(1)
@@ -198,8 +200,8 @@ def _multiclass(frame: pd.DataFrame, score: str, target: str, ordered: bool) -> 
 def _regression(frame: pd.DataFrame, score: str, target: str) -> Count:
     if score not in frame and "prediction" in frame:
         score = "prediction"
-    predictions = _numbers(frame, "score", score, np.isfinite, "a finite number")
-    targets = _numbers(frame, "target", target, np.isfinite, "a finite number")
+    predictions = numeric_column(frame, "score", score, np.isfinite, "a finite number")
+    targets = numeric_column(frame, "target", target, np.isfinite, "a finite number")
 
     def count(
         stage: str,
@@ -245,13 +247,19 @@ def _group_spec(frame: pd.DataFrame, groups: Groups) -> GroupSpec:
     return GroupSpec({name: sorted(as_labels(frame[name]).dropna().unique()) for name in names})
 
 
-def _numbers(
+def numeric_column(
     frame: pd.DataFrame,
     argument: str,
     column: str,
     allowed: Callable[[Numbers], np.ndarray[Any, np.dtype[np.bool_]]],
     expected: str,
 ) -> Tensor:
+    """Return a column of predictions as `(N,)` float64, after checking every number.
+
+    Raises:
+        ArgumentError: If there is no such column.
+        DataError: Naming the first row whose value is none, or is not allowed.
+    """
     check_choice(argument, column, map(str, frame.columns))
     series = pd.to_numeric(frame[column], errors="coerce")
     values = series.to_numpy(dtype=np.float64, na_value=np.nan)
@@ -260,7 +268,7 @@ def _numbers(
         first = int(bad.argmax())
         raise DataError.of(
             f"{argument} column {column!r}",
-            found=f"{frame[column].iloc[first]!r} in row {frame.index[first]!r} "
+            found=f"{frame[column].tolist()[first]!r} in row {frame.index[first]!r} "
             f"({int(bad.sum()):,} such rows)",
             expected=f"{expected} in every row",
             mend="correct these rows or leave them out, or name another column",

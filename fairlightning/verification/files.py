@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from fairlightning.data.table import read_csv
 from fairlightning.exceptions import DataError, check_choice
 from fairlightning.metrics import Record
 
@@ -96,7 +97,9 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
             return pd.read_parquet(path)
         if path.name.endswith((".csv", ".csv.gz")):
             # The default parser is faster, but may change the last digit and so a decision.
-            return pd.read_csv(path, float_precision="round_trip")
+            return read_csv(path, float_precision="round_trip")
+    except DataError:
+        raise
     except (ValueError, OSError) as error:
         raise _unreadable(path, f"a file that cannot be read ({error})") from error
     raise _unreadable(path, f"the ending {path.suffix!r}")

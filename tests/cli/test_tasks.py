@@ -79,13 +79,18 @@ def test_several_classes(composed, tasks, tmp_path):
     assert figures["class_top_selection_rate", "sex", "sex=m"] == pytest.approx(top)
     assert ("predictive_parity_difference", "sex", None) in figures
     assert evaluate(frame, {"sex": ["f", "m"]}) == records
-    frame.to_csv(tmp_path / "theirs.csv", index=False)
+    frame.to_csv(tmp_path / "theirs.v2.csv", index=False)
     columns = ["--sensitive", "sex", "--continuous", "sex"]
-    done = command("evaluate", "theirs.csv", *columns[:2], cwd=tmp_path)
+    done = command("evaluate", "theirs.v2.csv", *columns[:2], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    again = read_metrics(tmp_path / "theirs_evaluation" / "metrics.json")
+    again = read_metrics(tmp_path / "theirs.v2_evaluation" / "metrics.json")
     assert [r.value for r in again] == pytest.approx([r.value for r in records], nan_ok=True)
-    assert command("evaluate", "theirs.csv", *columns, cwd=tmp_path).returncode == 2
+    assert command("evaluate", "theirs.v2.csv", *columns, cwd=tmp_path).returncode == 2
+    done = command(
+        "evaluate", "theirs.v2.csv", *columns[:2], "--adjust-thresholds", "0.1", cwd=tmp_path
+    )
+    assert done.returncode == 2
+    assert "--adjust-thresholds: found predictions of task multiclass" in done.stderr
 
 
 def test_what_is_for_binary_targets_says_so(composed, tasks):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
+from fairlightning.exceptions import ArgumentError
 from fairlightning.functional import CRITERIA, GAPS
 from fairlightning.functional.parity import numbers_of
 from fairlightning.groups import GroupSpec
@@ -360,3 +361,8 @@ def test_many_groups_are_compared_as_tensors():
     found = ParityPenalty(groups)(Step(logits, torch.ones(600).long(), sensitive)).value
     means = torch.sigmoid(logits).view(2, 300).mean(0)
     assert found.item() == pytest.approx((means.max() - means.min()).item())
+
+
+def test_the_name_of_one_attribute_is_not_taken_for_its_letters():
+    with pytest.raises(ArgumentError, match=r"found the text 'sex'.*pass attributes=\[sex\]"):
+        ParityPenalty(SPEC, attributes="sex")

@@ -51,3 +51,20 @@ def test_decisions_after_moving_are_those_of_the_thresholds(frame, shared):
 def test_thresholds_are_not_chosen_on_test_rows(frame):
     with pytest.raises(DataError, match="no validation rows, but test"):
         adjust_scores(frame[frame.split == "test"], ["sex"], epsilon=0.02)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("score", 54.5, "score column 'score': found 54.5"),
+        ("score", np.nan, "expected 0 to 1"),
+        ("target", 2, "expected 0 or 1"),
+        ("target", "yes", "found 'yes'"),
+        ("mass", -1, "expected 0 or more"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(frame, column, value, words):
+    wrong = frame.assign(mass=1).astype({column: object} if isinstance(value, str) else {})
+    wrong.loc[7, column] = value
+    with pytest.raises(DataError, match=words):
+        adjust_scores(wrong, ["sex"], epsilon=0.02, weight="mass")
