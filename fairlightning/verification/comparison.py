@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_numeric_dtype
+
 from fairlightning.exceptions import DataError, check_choice
 from fairlightning.metrics import SMALL_SUPPORT, SUPPORT, Change, Key, Record, readable, signed
 from fairlightning.report import is_shown
@@ -12,6 +16,14 @@ from fairlightning.report import is_shown
 # Their supports are a matter of rows, labels and groups alone. Whether a ratio or F1 is estimable
 # depends on the decisions too, and may well differ between two runs.
 _OF_ROWS = {SUPPORT, "accuracy", "selection_rate", "true_positive_rate", "false_positive_rate"}
+
+_SAME_ROWS = (
+    "evaluate both runs on the same rows: figures over different ones cannot tell what the method "
+    "did"
+)
+
+ROW_COLUMNS = ("split", "row", "target")
+"""Columns of `predictions.parquet` that tell which rows were predicted."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +119,48 @@ def compare(baseline: Iterable[Record], intervention: Iterable[Record]) -> Compa
     return Comparison(tuple(_change(first[key], second[key]) for key in first))
 
 
+def check_same_rows(
+    baseline: pd.DataFrame, intervention: pd.DataFrame, stages: Iterable[str]
+) -> None:
+    """Refuse predictions of two runs that are not of the same rows.
+
+    Supports alone do not show it: two seeds split a table into parts of the same sizes.
+
+    Args:
+        baseline: `ROW_COLUMNS` of the first run.
+        intervention: Those of the second run.
+        stages: Splits to look at.
+
+    Raises:
+        DataError: If a row of these splits was predicted by one run alone, or with another target.
+    """
+    if _is_numbered(baseline) or _is_numbered(intervention):
+        return
+    for stage in stages:
+        first, second = _rows_of(baseline, stage), _rows_of(intervention, stage)
+        if first != second:
+            raise DataError.of(
+                "intervention",
+                found=f"{len(second - first):,} of {len(second):,} {stage} rows that the baseline "
+                "does not have, or has with another target",
+                expected=f"the {len(first):,} rows of the baseline",
+                mend=_SAME_ROWS,
+            )
+
+
+def _is_numbered(frame: pd.DataFrame) -> bool:
+    # `evaluate` counts the rows of a file that does not say which they are: that tells nothing.
+    return np.array_equal(frame["row"], np.arange(len(frame)))
+
+
+def _rows_of(frame: pd.DataFrame, stage: str) -> set[tuple[object, object]]:
+    part = frame[frame["split"] == stage]
+    target = part["target"]
+    if is_numeric_dtype(target):
+        target = target.astype("float32")  # a run's own precision, which a CSV file does not keep
+    return set(zip(part["row"].tolist(), target.tolist(), strict=True))
+
+
 def _by_key(name: str, records: Iterable[Record]) -> dict[Key, Record]:
     table: dict[Key, Record] = {}
     for record in records:
@@ -127,8 +181,7 @@ def _change(first: Record, second: Record) -> Change:
             "intervention",
             found=f"{_describe(first.key)} over {second.support:,} rows",
             expected=f"{first.support:,}, as in the baseline",
-            mend="evaluate both runs on the same rows: figures over different ones cannot tell "
-            "what the method did",
+            mend=_SAME_ROWS,
         )
     return Change(first.key, first.value, second.value, max(first.support, second.support))
 

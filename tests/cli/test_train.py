@@ -14,7 +14,13 @@ from fairlightning.cli.build import conf_dir, load_run
 from fairlightning.cli.run import folder_name
 from fairlightning.cli.train import train
 from fairlightning.exceptions import DataError
-from fairlightning.verification import evaluate, read_metrics, read_predictions
+from fairlightning.verification import (
+    evaluate,
+    read_metrics,
+    read_predictions,
+    write_metrics,
+    write_predictions,
+)
 
 
 def figures(records):
@@ -230,3 +236,53 @@ def test_evaluate_and_compare_anybodys_predictions(tmp_path):
     missing = command("evaluate", "prediction.csv", cwd=tmp_path)
     assert missing.returncode == 2
     assert "did you mean 'predictions.csv'?" in missing.stderr
+
+
+def test_compare_refuses_runs_over_different_rows(composed, tmp_path):
+    """Of the same sizes, and the supports of their figures agree."""
+    first, other = tmp_path / "first", tmp_path / "other"
+    short = ("logger=none", "trainer.max_epochs=1", "method=erm")
+    train(composed(*short, f"run_dir={first}"))
+    frame = read_predictions(first / "predictions.parquet")
+    other.mkdir()
+    write_metrics(other / "metrics.json", read_metrics(first / "metrics.json"))
+    assert command("compare", first, other, cwd=tmp_path).returncode == 0  # nothing tells
+
+    write_predictions(other / "predictions.parquet", frame.iloc[::-1])
+    assert command("compare", first, other, cwd=tmp_path).returncode == 0
+
+    for column in ("row", "target"):
+        changed = frame.assign(
+            **{column: frame[column].mask(frame.index == frame.index[-1], 10**6)}
+        )
+        write_predictions(other / "predictions.parquet", changed)
+        for name in (other, other / "metrics.json"):
+            done = command("compare", first, name, cwd=tmp_path)
+            assert done.returncode == 2
+            assert "intervention: found 1 of" in done.stderr
+            assert "evaluate both runs on the same rows" in done.stderr
+            assert not done.stdout
+
+    frame.drop(columns="row").to_parquet(other / "predictions.parquet")
+    done = command("compare", first, other, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "split, row, target" in done.stderr
+
+    # Anybody's predictions, whose rows have no numbers but those that `evaluate` gave.
+    frame.sample(frac=1, random_state=0).drop(columns=["row", "member"]).to_csv(
+        tmp_path / "plain.csv", index=False
+    )
+    done = command("evaluate", "plain.csv", "--sensitive", "sex", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = command("compare", first, "plain_evaluation", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_compare_refuses_runs_of_two_seeds(tmp_path):
+    short = ("dataset=synthetic", "method=erm", "trainer.max_epochs=1", "logger=none")
+    for seed in (0, 1):
+        done = process("train", *short, f"seed={seed}", f"run_dir=seed{seed}", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    done = command("compare", "seed0", "seed1", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "on the same rows" in done.stderr
