@@ -33,7 +33,8 @@ def main(arguments: Sequence[str]) -> None:
     comparison = compare(*map(read_metrics, files))
     predictions = [file.with_name("predictions.parquet") for file in files]
     if all(path.is_file() for path in predictions):
-        check_same_rows(*map(_rows, predictions), comparison.stages)
+        first, second = map(_rows, predictions)
+        check_same_rows(first, second, comparison.stages)
     console = wide_console()
     console.print(comparison_table(comparison.rows, options.stage))
     console.print(comparison.summary(options.stage))
