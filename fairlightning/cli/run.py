@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Sequence
+from math import inf
 from pathlib import Path
+from typing import Any
 from zlib import crc32
 
 import hydra
@@ -14,7 +16,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from rich.console import Console
 
 from fairlightning.advisor import family_of, poor_matches
@@ -23,6 +25,9 @@ from fairlightning.cli.console import quiet
 from fairlightning.cli.results import CONTINUE, RunFolder
 from fairlightning.data import MemoryDataModule
 from fairlightning.exceptions import ArgumentError, FairlightningError
+
+_LARGEST_SEED = 2**32 - 1
+"""What NumPy's generators take at most."""
 
 
 def seeded_data(config: DictConfig) -> MemoryDataModule:
@@ -111,6 +116,7 @@ def _pairs(overrides: str) -> list[tuple[str, str, str]]:
 def _job(command: str, run: Callable[[DictConfig], object], config: DictConfig) -> object:
     try:
         _check_complete(config)
+        _check_values(config)
         return run(config)
     except (FairlightningError, InstantiationException) as error:
         known = error.__cause__ if isinstance(error, InstantiationException) else error
@@ -131,3 +137,57 @@ def _check_complete(config: DictConfig) -> None:
             expected="a value",
             mend=f"add for example {min(missing)}=... to the command",
         )
+
+
+def _check_values(config: DictConfig) -> None:
+    """Refuse values that whoever uses them would take badly, or late.
+
+    A command has those of the keys that its own file in `conf` has.
+    """
+    # key: whether a value is right, which ones are, and one of them
+    rules: dict[str, tuple[Callable[[Any], bool], str, str]] = {
+        "seed": (
+            lambda value: _is_whole(value) and 0 <= value <= _LARGEST_SEED,
+            f"an integer from 0 to {_LARGEST_SEED}",
+            "0",
+        ),
+        "threads": (
+            lambda value: _is_whole(value) and value >= 1,
+            "an integer of at least 1",
+            "1",
+        ),
+        "trainer.max_epochs": (
+            lambda value: value is None or (_is_whole(value) and (value >= 1 or value == -1)),
+            "an integer of at least 1, or -1 or null for no limit of epochs",
+            "30",
+        ),
+        "optimizer.learning_rate": (
+            # One for each model of a front, which sees to them itself.
+            lambda value: (
+                (isinstance(value, ListConfig) and "strengths" in config)
+                or (
+                    isinstance(value, int | float)
+                    and not isinstance(value, bool)
+                    and 0 < value < inf
+                )
+            ),
+            "a number above 0",
+            "0.001",
+        ),
+        "resume": (
+            lambda value: value in (None, CONTINUE) or Path(str(value)).is_file(),
+            f"the path of a checkpoint that exists, or {CONTINUE}",
+            CONTINUE,
+        ),
+    }
+    for key, (is_right, expected, example) in rules.items():
+        section, _, name = key.rpartition(".")
+        part = OmegaConf.select(config, section) if section else config
+        if part and name in part and not is_right(part[name]):
+            raise ArgumentError.of(
+                key, found=repr(part[name]), expected=expected, mend=f"pass {key}={example}"
+            )
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import TypeAlias
 
 from fairlightning.exceptions import ArgumentError
@@ -22,7 +23,8 @@ class Strengths:
         members: Number K of models; None for a single number.
 
     Raises:
-        ArgumentError: If there is none, one is negative, or names have different numbers of them.
+        ArgumentError: If there is none, one is no number or negative, or names have different
+            numbers of them.
 
     >>> Strengths({"task": [1.0, 0.5], "parity": [0.0, 0.5]}).of("parity")
     (0.0, 0.5)
@@ -33,16 +35,11 @@ class Strengths:
     def __init__(self, given: Strength) -> None:
         rows: list[Sequence[float]]
         if isinstance(given, Mapping):
-            self._named: dict[str, tuple[float, ...]] | None = {
-                name: tuple(map(float, row)) if isinstance(row, Sequence) else ()
-                for name, row in given.items()
-            }
-            rows = list(self._named.values())
+            rows = [row if isinstance(row, Sequence) else () for row in given.values()]
         else:
-            self._named = None
             rows = [given if isinstance(given, Sequence) else (given,)]
         counts = {len(row) for row in rows}
-        if len(counts) != 1 or not min(counts) or not all(one >= 0 for row in rows for one in row):
+        if len(counts) != 1 or not min(counts) or not all(_is_strength(e) for r in rows for e in r):
             raise ArgumentError.of(
                 "strength",
                 found=given,
@@ -50,7 +47,11 @@ class Strengths:
                 "given for each objective by its name",
                 mend="pass 0 for the plain model, 1.0 for the full weight",
             )
-        self._shared = tuple(map(float, rows[0]))
+        floats = [tuple(map(float, row)) for row in rows]
+        self._shared = floats[0]
+        self._named: dict[str, tuple[float, ...]] | None = (
+            dict(zip(given, floats, strict=True)) if isinstance(given, Mapping) else None
+        )
         single = not isinstance(given, Mapping | Sequence)
         self.given = self._shared[0] if single else self._named or self._shared
         self.members = None if single else counts.pop()
@@ -76,3 +77,7 @@ class Strengths:
                 mend=f"add {name!r}: {list(self._shared)}, with numbers of your choice",
             )
         return self._named[name]
+
+
+def _is_strength(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and float(value) >= 0

@@ -278,11 +278,56 @@ def test_compare_refuses_runs_over_different_rows(composed, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_compare_refuses_runs_of_two_seeds(tmp_path):
-    short = ("dataset=synthetic", "method=erm", "trainer.max_epochs=1", "logger=none")
-    for seed in (0, 1):
-        done = process("train", *short, f"seed={seed}", f"run_dir=seed{seed}", cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-    done = command("compare", "seed0", "seed1", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "on the same rows" in done.stderr
+@pytest.mark.parametrize(
+    ("wrong", "argument", "found"),
+    [
+        ("seed=a", "seed", "'a'"),
+        ("seed=-1", "seed", "-1"),
+        ("seed=true", "seed", "True"),
+        ("seed=4294967296", "seed", "4294967296"),
+        ("threads=0", "threads", "0"),
+        ("threads=null", "threads", "None"),
+        ("method.strength=abc", "strength", "abc"),
+        ("method.strength=true", "strength", "True"),
+        ("method.strength=null", "strength", "None"),
+        ("optimizer.learning_rate=fast", "optimizer.learning_rate", "'fast'"),
+        ("optimizer.learning_rate=0", "optimizer.learning_rate", "0"),
+        ("optimizer.learning_rate=[0.1]", "optimizer.learning_rate", "[0.1]"),
+        ("optimizer.learning_rate=nan", "optimizer.learning_rate", "nan"),
+        ("trainer.max_epochs=x", "trainer.max_epochs", "'x'"),
+        ("trainer.max_epochs=0", "trainer.max_epochs", "0"),
+        ("trainer.max_epochs=1.5", "trainer.max_epochs", "1.5"),
+        ("resume=nofile.ckpt", "resume", "'nofile.ckpt'"),
+    ],
+)
+def test_a_wrong_value_names_its_mend(wrong, argument, found, table, tmp_path):
+    short = ("method=parity", "trainer.max_epochs=1", "trainer.accelerator=cpu", "logger=none")
+    done = command("train", *small_table(table), *short, wrong, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert f"fairlightning train: {argument}: found {found}, expected" in done.stderr
+    assert "Mend: pass" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        ["method=erm", "seed=7", "threads=2"],
+        ["method=erm", "optimizer.learning_rate=1e-2"],
+        ["method=erm", "optimizer.learning_rate=1", "resume=continue"],
+        [
+            "method=erm",
+            "trainer.max_epochs=-1",
+            "+trainer.max_steps=20",
+            "optimizer.scheduler=null",
+        ],
+        ["method=erm", "trainer.max_epochs=null", "+trainer.max_steps=20"],
+        ["model=linear", "method=constrained"],
+        ["model=boosted_trees", "method=parity", "schedule=constant"],
+    ],
+)
+def test_right_values_are_taken(right, table, tmp_path):
+    short = ("trainer.max_epochs=1", "trainer.accelerator=cpu", "logger=none", "run_dir=run")
+    done = command("train", *small_table(table), *short, *right, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert read_metrics(tmp_path / "run" / "metrics.json")
