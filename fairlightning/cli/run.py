@@ -179,6 +179,7 @@ def _check_values(config: DictConfig) -> None:
             f"the path of a checkpoint that exists, or {CONTINUE}",
             CONTINUE,
         ),
+        "probe": (lambda value: isinstance(value, bool), "true or false", "true"),
     }
     for key, (is_right, expected, example) in rules.items():
         section, _, name = key.rpartition(".")

@@ -298,6 +298,7 @@ def test_compare_refuses_runs_over_different_rows(composed, tmp_path):
         ("trainer.max_epochs=0", "trainer.max_epochs", "0"),
         ("trainer.max_epochs=1.5", "trainer.max_epochs", "1.5"),
         ("resume=nofile.ckpt", "resume", "'nofile.ckpt'"),
+        ("probe=maybe", "probe", "'maybe'"),
     ],
 )
 def test_a_wrong_value_names_its_mend(wrong, argument, found, table, tmp_path):
