@@ -58,7 +58,7 @@ def fairness_records(
         stage: Stage that the records are of.
         groups: The attributes whose cells were counted.
         tables: Counts of all rows, by cell.
-        intervals: Give each figure its interval, which takes some 20 ms for each group.
+        intervals: Give each figure its interval, which takes some 40 ms for each group.
 
     Returns:
         The records. A value is None where it is not estimable, a limit where it is not known. If

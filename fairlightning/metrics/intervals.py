@@ -37,7 +37,7 @@ from fairlightning.metrics.tables import (
     estimable,
 )
 
-RANKING_BINS = 112
+RANKING_BINS = 56
 """Bins to which score histograms are merged before resampling, which takes time for each bin."""
 
 

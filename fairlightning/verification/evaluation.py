@@ -67,7 +67,7 @@ def evaluate(
         split: Column that names the stage of each row; `"split"` if there is such a column.
             Without one, all rows are of the stage `"test"`.
         threshold: Score, strictly between 0 and 1, from which a row is selected.
-        intervals: Confidence of the interval of each figure, which takes some 20 ms for each
+        intervals: Confidence of the interval of each figure, which takes some 40 ms for each
             group; None for figures alone.
         task: What was predicted, one of `TASK_NAMES`; by default the columns tell, see
             `task_of_columns`. They do not tell `ordinal`, whose columns go from low to high.
