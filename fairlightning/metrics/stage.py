@@ -88,8 +88,9 @@ class StageMetrics(nn.Module, ABC):
         """Take in the rows of a batch.
 
         What cannot be used raises when the rows are counted, at the latest in `compute`. Until then
-        the tensors themselves are held: they, and what they are views of, must not be modified in
-        place. That raises an `ArgumentError` too, but goes unseen for inference tensors.
+        the tensors themselves are held, which must not be modified in place. Of predictions that
+        raises an `ArgumentError` too, unless they are inference tensors. The others are often views
+        of a table, of which other rows may well be modified.
 
         Args:
             prediction: Logits `(N,)`, `(N, 1)` or `(N, C)`; predictions `(N,)` of a regression.
@@ -102,9 +103,8 @@ class StageMetrics(nn.Module, ABC):
             self._count()
         if prediction.requires_grad:
             prediction = prediction.detach()
-        batch = (prediction, target, sensitive, weight)
-        held.batches.append(batch)
-        held.changes += _changes(batch)
+        held.batches.append((prediction, target, sensitive, weight))
+        held.changes += _changes(prediction)
         held.rows += prediction.shape[0]
         if held.rows >= CHUNK:
             self._count()
@@ -135,12 +135,12 @@ class StageMetrics(nn.Module, ABC):
 
     def _count(self) -> None:
         batches, changes = self._held.take()
-        if sum(map(_changes, batches)) != changes:
+        if sum(_changes(batch[0]) for batch in batches) != changes:
             raise ArgumentError.of(
-                "prediction, target, sensitive, weight",
+                "prediction",
                 found="a tensor that was modified in place after update",
                 expected="rows that stay as they are until they are counted",
-                mend="pass a copy, tensor.clone(), or modify one",
+                mend="pass a copy, prediction.clone(), or modify one",
             )
         if batches:
             prediction, target, sensitive, weight = zip(*batches, strict=True)
@@ -150,9 +150,9 @@ class StageMetrics(nn.Module, ABC):
             )
 
 
-def _changes(batch: _Batch) -> int:
-    """How often its tensors were modified in place; inference tensors do not count that."""
-    return sum([t._version for t in batch if t is not None and not t.is_inference()])
+def _changes(tensor: Tensor) -> int:
+    """How often it was modified in place; inference tensors do not count that."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def unknown_record(stage: str, attribute: str, rows: int) -> Record:

@@ -166,18 +166,17 @@ def test_two_processes_count_as_one(tmp_path, parts):
                 )
 
 
-@pytest.mark.parametrize("field", [0, 1, 2, 3])
-def test_rows_that_were_modified_before_they_were_counted_are_refused(field):
+def test_predictions_that_were_modified_before_they_were_counted_are_refused():
     held = list(rows())
     metrics = FairnessMetrics(GROUPS, "val")
     metrics.update(*held)
-    held[field].mul_(1)
+    held[0].mul_(1)
     with pytest.raises(ArgumentError, match="modified in place"):
         metrics.compute()
     metrics.reset()
     metrics.update(*held)
     assert metrics.records()
-    held[field].mul_(1)  # once they are counted, they are the caller's again
+    held[0].mul_(1)  # once they are counted, they are the caller's again
     assert metrics.records()
     with torch.inference_mode():
         held = [tensor.clone() for tensor in held]
