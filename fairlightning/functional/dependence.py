@@ -260,7 +260,7 @@ def _kernel_sums(
     weighed = kernel * (mass.unsqueeze(-1) * mass)
     slots = weighed.new_zeros((*weighed.shape[:-2], num_groups + 1, weighed.shape[-1]))
     by_row = slots.index_add(-2, group + 1, weighed)
-    sums = slot_sums([by_row], [group + 1], num_groups + 1)[0][..., 1:, 1:]
+    sums = slot_sums(by_row, [group + 1], num_groups + 1)[..., 1:, 1:]
     return sums, segment_sums(mass, group, num_groups)
 
 

@@ -51,27 +51,24 @@ def segment_sums(values: Tensor, segment: Tensor, num_segments: int) -> Tensor:
     if values.dtype in (torch.float16, torch.bfloat16):
         values = values.float()
     # Unknown rows go to slot 0, which is cut off: -1 would silently hit the last segment.
-    return slot_sums([values], [segment + 1], num_segments + 1)[0][..., 1:]
+    return slot_sums(values, [segment + 1], num_segments + 1)[..., 1:]
 
 
-def slot_sums(
-    moments: Sequence[Tensor], slots: Sequence[Tensor], num_slots: int
-) -> tuple[Tensor, ...]:
+def slot_sums(values: Tensor, slots: Sequence[Tensor], num_slots: int) -> Tensor:
     """Sum rows by slot, where every row has one, or one in each of several partitions.
 
     Args:
-        moments: What is summed, each `(..., N)`.
+        values: What is summed, `(..., N)`.
         slots: For each partition `(N,)` int64 ids in `[0, num_slots)`.
         num_slots: Number of slots `S`.
 
     Returns:
-        Of each moment `(..., S)` sums.
+        `(..., S)` sums.
     """
-    sums = [values.new_zeros((*values.shape[:-1], num_slots)) for values in moments]
+    sums = values.new_zeros((*values.shape[:-1], num_slots))
     for slot in slots:
-        for total, values in zip(sums, moments, strict=True):
-            total.index_add_(-1, slot, values)
-    return tuple(sums)
+        sums.index_add_(-1, slot, values)
+    return sums
 
 
 def at_least_float32(values: Tensor) -> Tensor:

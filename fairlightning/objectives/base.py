@@ -153,7 +153,9 @@ class Objective(nn.Module, ABC):
             they give the mean over batches, and training on several ranks is refused.
         learning_rate_factor: Learning rate of its private parameters, relative to the network's.
         weight: Buffer, the λ in force, `()`, or `(K,)` for K models trained together; changed in
-            place, once per optimizer step at most.
+            place, once per optimizer step at most. Not part of a checkpoint: it follows from
+            `factor` and the strength of the module that the checkpoint is loaded into.
+        factor: Buffer `()`, value of the schedule in force.
 
     Raises:
         ArgumentError: If the weight is negative or an attribute does not exist.
@@ -166,6 +168,7 @@ class Objective(nn.Module, ABC):
     additive: bool = True
     learning_rate_factor: float = 1.0
     weight: Tensor
+    factor: Tensor
 
     def __init__(
         self,
@@ -190,7 +193,8 @@ class Objective(nn.Module, ABC):
         self.full_weight = float(weight)
         self.attributes = tuple(groups.names if attributes is None else attributes)
         groups.axes(self.attributes)
-        self.register_buffer("weight", torch.tensor(self.full_weight))
+        self.register_buffer("weight", torch.tensor(self.full_weight), persistent=False)
+        self.register_buffer("factor", torch.tensor(1.0))
 
     @classmethod
     def build(cls, groups: GroupSpec, sizes: Mapping[str, int], **options: Any) -> Objective:

@@ -91,6 +91,7 @@ class Fairness(nn.Module):
         self.adaptive: dict[str, Adaptive] = {}
         self.constraints: dict[str, Constraint] = {}
         self._factors: dict[str, float] = {}
+        self.register_load_state_dict_post_hook(_weigh_anew)  # type: ignore[no-untyped-call]
         # Set in every step: assigning an attribute of a module takes 3 µs, appending 0.1.
         self._seen: deque[Observation] = deque(maxlen=1)
 
@@ -179,6 +180,7 @@ class Fairness(nn.Module):
         check_choice("objective", name, self.objectives)
         self._factors[name] = factor
         objective: Objective = self.objectives[name]  # type: ignore[assignment]
+        objective.factor.fill_(factor)
         weights = self.weights(name)
         if self.members is None:
             objective.weight.fill_(weights[0])
@@ -312,6 +314,13 @@ class Fairness(nn.Module):
             name: tuple(next(pieces).view_as(part) for part in parts)
             for name, parts in sums.items()
         }
+
+
+def _weigh_anew(fairness: Fairness, _: object) -> None:
+    """Set λ after loading: the factors of the checkpoint times the strength of this module."""
+    for name, objective in fairness.items():
+        if not objective.factor.is_meta:
+            fairness.set_factor(name, float(objective.factor))
 
 
 def _detached(sums: Sums) -> Sums:

@@ -142,7 +142,11 @@ class ParityPenalty(Objective):
         self.temperature = temperature
         self.partitions = groups.partitions_of(self.attributes, intersections)
         self.num_groups = [groups.num_groups(partition) for partition in self.partitions]
-        self._axes = [groups.axes(partition) for partition in self.partitions]
+        axes = [groups.axes(partition) for partition in self.partitions]
+        self._columns = [
+            (partition, columns[0] if len(columns) == 1 else None)
+            for partition, columns in zip(self.partitions, axes, strict=True)
+        ]
         # Sums of every partition, label (if it matters) and group, unknown first, as one block.
         labels = 2 if criterion in _OF_LABELS else 1
         self._block = (len(self.partitions), labels, max(self.num_groups) + 1)
@@ -158,7 +162,8 @@ class ParityPenalty(Objective):
                 zip(self.partitions, self.num_groups, strict=True)
             )
         }
-        slots = torch.arange(prod(self._block))
+        self._size = prod(self._block)
+        slots = torch.arange(self._size)
         self._slots_compared = {
             name: slots.view(self._block)[place].tolist() for name, place in self._places.items()
         }
@@ -188,7 +193,8 @@ class ParityPenalty(Objective):
             classes = len(target)
             moments = tuple(m.expand(*m.shape[:-2], *target.shape).flatten(-2) for m in moments)
         slots = self._slots(step, target, classes)
-        return slot_sums(moments, slots, classes * prod(self._block))
+        size = classes * self._size
+        return tuple([slot_sums(values, slots, size) for values in moments])
 
     def _moments(self, step: Step, scores: Tensor) -> tuple[Tensor, ...]:
         """What is summed: `(..., N)`, or `(..., C, N)` of each class, and masses `(N,)`."""
@@ -213,11 +219,11 @@ class ParityPenalty(Objective):
         assert step.sensitive is not None
         _, labels, width = self._block
         slots, first = [], 1
-        for partition, axes in zip(self.partitions, self._axes, strict=True):
-            if len(axes) == 1:
-                slot = step.sensitive.select(1, axes[0]) + first
-            else:
+        for partition, axis in self._columns:
+            if axis is None:
                 slot = self.groups.group_ids(step.sensitive, partition) + first
+            else:
+                slot = step.sensitive.select(1, axis) + first
             if labels > 1:
                 slot = torch.add(slot, target, alpha=width)
             if classes > 1:
@@ -231,7 +237,7 @@ class ParityPenalty(Objective):
         """Gap of every partition, averaged."""
         if sums[0].shape == self._linear and (numbers := numbers_of(sums[0], sums[1])):
             weights = furthest_pairs(*numbers, self._slots_compared.values())
-            value = torch.dot(sums[0], sums[0].new_tensor(weights))
+            value = torch.dot(sums[0], torch.tensor(weights, dtype=sums[0].dtype))
             return Term(value, support=Slices(sums[-1], self._flat_places))
         total, mass, *others = map(self._by_condition, sums)
         if self.criterion == "predictive_parity":

@@ -303,6 +303,22 @@ def test_strength_may_change_between_steps_and_is_checked():
     assert model.fairness.objectives["parity"].weight == model.fairness.weights("parity")[0] == 2.0
 
 
+@pytest.mark.parametrize("strength", [3.0, [3.0, 5.0]])
+def test_a_checkpoint_brings_the_factor_and_the_module_its_strength(strength):
+    saved = Fairness(GROUPS, strength=strength)
+    saved.add("parity", ParityPenalty(GroupSpec(GROUPS), weight=2.0))
+    saved.set_factor("parity", 0.25)
+    for other, weight in ((strength, saved.weights("parity")), (7.0, (3.5,))):
+        loaded = Fairness(GROUPS, strength=other)
+        loaded.add("parity", ParityPenalty(GroupSpec(GROUPS), weight=2.0))
+        loaded.load_state_dict(saved.state_dict())
+        assert loaded.weights("parity") == weight
+        assert loaded.objectives["parity"].weight.flatten().tolist() == list(weight)
+        copied = deepcopy(loaded)  # keeps the hook, on the copy
+        copied.load_state_dict(loaded.state_dict() | {"objectives.parity.factor": torch.ones(())})
+        assert copied.weights("parity") != weight == loaded.weights("parity")
+
+
 def test_strengths_of_models_trained_together_keep_the_factor():
     fairness = Fairness(GROUPS, strength=[1.0, 2.0])
     fairness.add("parity", ParityPenalty(GroupSpec(GROUPS), weight=2.0))
