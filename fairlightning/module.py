@@ -9,7 +9,6 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -120,21 +119,8 @@ class FairModule(FairnessMixin, L.LightningModule):
             checked=getattr(batch, "checked", False),
             continuous=getattr(batch, "continuous", None),
             inputs=batch.inputs,
-            predict=self._look_again,
+            predict=self.network,
         )
-
-    def _look_again(self, inputs: Any) -> Any:
-        """Run the network on what objectives want to see, none of which enters its statistics."""
-        parts = self.network.modules()
-        layers = [part for part in parts if isinstance(part, _BatchNorm) and part.training]
-        tracked = [layer.track_running_stats for layer in layers]
-        try:
-            for layer in layers:
-                layer.track_running_stats = False
-            return self.network(inputs)
-        finally:
-            for layer, before in zip(layers, tracked, strict=True):
-                layer.track_running_stats = before
 
     def _penalised(self) -> tuple[Tensor, ...]:
         """Parameters that penalties on the weights see."""

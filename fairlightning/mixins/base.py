@@ -112,7 +112,8 @@ class FairnessMixin:
                 divided by their standard deviation.
             inputs: What the network read, for objectives of individual fairness.
             predict: From such inputs to logits, or to a tuple that begins with them: the network,
-                for objectives that look at rows a second time.
+                for objectives that look at rows a second time. Pass a module or a method of one:
+                the second look then uses the running statistics of BatchNorm.
 
         Returns:
             Scalar loss; `(K,)` of K models trained together, whose tensors have that leading axis.

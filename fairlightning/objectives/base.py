@@ -38,7 +38,8 @@ class Step(NamedTuple):
         ordered: Whether classes are steps from low to high.
         inputs: What the network read, in whatever form; `(numeric, categorical)` for our tables.
         predict: The network itself, for a second look at other inputs of that form: gives logits,
-            or a tuple that begins with them, of the shapes that they have here.
+            or a tuple that begins with them, of the shapes that they have here. Of a module or a
+            method of one BatchNorm then uses its running statistics.
     """
 
     logits: Tensor | None = None

@@ -13,7 +13,7 @@ from fairlightning.functional.columns import Columns
 from fairlightning.functional.similarity import total_variation
 from fairlightning.groups import GroupSpec
 from fairlightning.objectives.base import Step
-from fairlightning.objectives.rows import RowPenalty, second_look
+from fairlightning.objectives.rows import RowPenalty, first_look, second_look
 
 Proxies: TypeAlias = Mapping[str, Mapping[object, Mapping[str, Mapping[object, object]]]]
 Flip: TypeAlias = Callable[[Any, str, Tensor], Any]
@@ -121,7 +121,8 @@ class CounterfactualPenalty(RowPenalty):
 
     def rows(self, step: Step) -> tuple[Tensor, Tensor]:
         """Change of the score `(..., N, A)`, and `(N, A)` whether the attribute is known."""
-        assert step.logits is not None and step.sensitive is not None
+        step = step._replace(logits=first_look(step))
+        assert step.sensitive is not None
         changes = []
         for part, axis in enumerate(self._axes):
             code, others = step.sensitive[:, axis], self.groups.sizes[axis] - 1

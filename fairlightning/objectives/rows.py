@@ -6,7 +6,8 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from fairlightning.functional.rates import mean_scores
 from fairlightning.objectives.base import Objective, Step, Term
@@ -50,8 +51,37 @@ class RowPenalty(Objective):
 
 
 def second_look(step: Step, inputs: Any) -> Tensor:
-    """Logits `(..., N, C)` of other inputs, in the shape of those of the step."""
+    """Logits `(..., N, C)` of other inputs, in the shape of those of the step.
+
+    Layers with running statistics use these, as in evaluation, and learn nothing of what only
+    objectives see: the statistics of a batch would follow its rows, and take off what moves them
+    all. That needs a `predict` that is a module or a method of one.
+    """
     assert step.predict is not None and step.logits is not None
-    found = step.predict(inputs)
+    layers = _learning(step.predict)
+    try:
+        for layer in layers:
+            layer.eval()
+        found = step.predict(inputs)
+    finally:
+        for layer in layers:
+            layer.train()
     logits: Tensor = found if isinstance(found, Tensor) else found[0]
     return logits.unsqueeze(-1) if logits.ndim < step.logits.ndim else logits
+
+
+def first_look(step: Step) -> Tensor:
+    """Logits `(..., N, C)` of the step, to be compared with those of a second look."""
+    assert step.logits is not None
+    return second_look(step, step.inputs) if _learning(step.predict) else step.logits
+
+
+def _learning(predict: object) -> list[nn.Module]:
+    """Layers of a network that use their batch, and keep running statistics of it."""
+    network = getattr(predict, "__self__", predict)
+    parts = network.modules() if isinstance(network, nn.Module) else ()
+    return [
+        part
+        for part in parts
+        if isinstance(part, _NormBase) and part.training and part.track_running_stats
+    ]

@@ -263,6 +263,21 @@ def test_second_looks_leave_no_trace_in_running_statistics(seeing, name):
     assert seen[0] != 0
 
 
+@pytest.mark.parametrize("name", ["sensitive_gradient", "counterfactual"])
+def test_second_looks_use_running_statistics_as_evaluation_does(seeing, name):
+    batch = next(iter(seeing.train_dataloader()))
+    network = Normed((seeing.num_numeric, seeing.cardinalities))
+    objective = learned(OBJECTIVES[name](seeing.groups), seeing).eval()
+
+    def value(predict):
+        step = Step(network(batch.inputs)[0], batch.target, batch.sensitive, inputs=batch.inputs)
+        return objective(step._replace(predict=predict)).value
+
+    in_training = value(network)
+    assert network.norm.training and network.norm.num_batches_tracked == 1
+    torch.testing.assert_close(value(network.eval().forward), in_training)
+
+
 def test_boosted_trees_learn_similarity_and_refuse_second_looks(blind, seeing):
     def excess(strength):
         fairness = Fairness(blind.groups, strength=strength)
