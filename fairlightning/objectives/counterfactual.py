@@ -13,7 +13,7 @@ from fairlightning.functional.columns import Columns
 from fairlightning.functional.similarity import total_variation
 from fairlightning.groups import GroupSpec
 from fairlightning.objectives.base import Step
-from fairlightning.objectives.rows import RowPenalty, first_look, second_look
+from fairlightning.objectives.rows import RowPenalty, first_look, second_look, turns
 
 Proxies: TypeAlias = Mapping[str, Mapping[object, Mapping[str, Mapping[object, object]]]]
 Flip: TypeAlias = Callable[[Any, str, Tensor], Any]
@@ -29,8 +29,8 @@ class CounterfactualPenalty(RowPenalty):
     `functional.individual`, which the metric `CounterfactualFlips` counts. Whatever depends on
     the attribute and is not declared stays as it is (Kusner et al. 2017, arXiv:1703.06856).
 
-    In training each row takes one of the other values, in turn; in evaluation all. Dropout makes
-    the two looks differ by itself, which is penalised too.
+    In training each row takes one of the other values, in turn from one that is drawn; in
+    evaluation all. Dropout makes the two looks differ by itself, which is penalised too.
 
     Args:
         groups: The sensitive attributes. Rows in which one is unknown take no part in its flips.
@@ -127,7 +127,7 @@ class CounterfactualPenalty(RowPenalty):
         for part, axis in enumerate(self._axes):
             code, others = step.sensitive[:, axis], self.groups.sizes[axis] - 1
             if self.training:
-                turn = torch.arange(len(code), device=code.device) % others
+                turn = turns(len(code), others, code.device)
                 changes.append(self._change(step, part, code + 1 + turn))
             else:
                 every = [self._change(step, part, code + 1 + turn) for turn in range(others)]

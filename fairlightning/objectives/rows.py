@@ -1,4 +1,4 @@
-"""Penalties that are a mean over rows, and the second look that some of them take."""
+"""Penalties that are a mean over rows, and the further looks that some of them take."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
@@ -48,6 +49,15 @@ class RowPenalty(Objective):
         present = (mass > 0).to(mass)
         value = (mean_scores(total, mass) * present).sum(-1) / present.sum(-1).clamp_min(1)
         return Term(value, support=dict(zip(self.parts, rows.unbind(-1), strict=True)))
+
+
+def turns(number: int, count: int, device: torch.device) -> Tensor:
+    """Which of `count` ways each row is looked at, in turn: `(N,)` int64.
+
+    The first is drawn, so that each way is as likely for every row, however few there are.
+    """
+    first = torch.randint(count, (), device=device)
+    return (torch.arange(number, device=device) + first) % count
 
 
 def second_look(step: Step, inputs: Any) -> Tensor:

@@ -20,7 +20,7 @@ from fairlightning.functional.directions import (
 from fairlightning.functional.rates import at_least_float32
 from fairlightning.groups import GroupSpec
 from fairlightning.objectives.base import Step
-from fairlightning.objectives.rows import RowPenalty, second_look
+from fairlightning.objectives.rows import RowPenalty, second_look, turns
 
 
 class SensitiveGradientPenalty(RowPenalty):
@@ -35,8 +35,8 @@ class SensitiveGradientPenalty(RowPenalty):
     (`functional.directions`). Derivatives are exact, by one forward-mode pass (`torch.func.jvp`).
     Categorical columns are differentiated through their embeddings: networks read shares of codes
     in place of codes, which makes a row a point between categories, as in SenSR. In training each
-    row is looked at along one of the d directions, in turn, times d, which is unbiased as batches
-    are shuffled; in evaluation along all.
+    row is looked at along one of the d directions, in turn from one that is drawn, times d, which
+    is unbiased; in evaluation along all.
 
     Args:
         groups: The sensitive attributes.
@@ -127,7 +127,7 @@ class SensitiveGradientPenalty(RowPenalty):
             )
         count, number = len(self.directions), step.logits.shape[-2]
         if self.training:
-            turn = torch.arange(number, device=step.logits.device) % count
+            turn = turns(number, count, step.logits.device)
             square = self._derivative(step, self.directions[turn]) * count
         else:
             square = torch.stack([self._derivative(step, one) for one in self.directions]).sum(0)

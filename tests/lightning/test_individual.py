@@ -229,8 +229,10 @@ def test_members_of_a_front_have_the_loss_of_each_alone(seeing, name):
     alone = 0.0
     for strength in (0.0, 2.0):
         module = FairModule(network, seeing.groups, strength=strength, **options)
+        torch.manual_seed(0)
         alone += module.training_step(batch, 0).item()
     front = FrontModule(network, seeing.groups, strength=[0.0, 2.0], **options)
+    torch.manual_seed(0)
     assert front.training_step(batch, 0).item() == pytest.approx(alone, rel=1e-5)
     line = ConditionedModule(network, seeing.groups, highest=2.0, **options)
     line.training_step(batch, 0).backward()
@@ -356,6 +358,7 @@ def test_inputs_of_other_forms(blind):
 
 
 def gradients(rank, module, halves):
+    torch.manual_seed(0)
     module.training_step(halves[rank], 0).backward()
     found = [parameter.grad for parameter in module.parameters()]
     for gradient in found:
@@ -386,6 +389,7 @@ def test_two_ranks_have_the_gradient_of_one(seeing, tmp_path):
 
     halves = [part(slice(0, 60)), part(slice(60, 120))]
     found = two_processes(tmp_path / "ranks", gradients, module, halves)
+    torch.manual_seed(0)
     module.training_step(part(slice(0, 120)), 0).backward()
     for parameter, first, second in zip(module.parameters(), *found, strict=True):
         assert torch.allclose(first, second)

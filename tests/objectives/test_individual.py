@@ -119,13 +119,18 @@ def test_models_together_equal_a_loop(case):
     together = made(look(stacked, batch)).value
     assert torch.allclose(together, looped)
     made.train()
-    assert torch.allclose(made(look(stacked, batch)).value, look_alone(made, nets, batch))
+    assert torch.allclose(drawn_alike(made, stacked, batch), look_alone(made, nets, batch))
+
+
+def drawn_alike(made, net, batch):
+    torch.manual_seed(0)
+    return made(look(net, batch)).value
 
 
 def look_alone(made, nets, batch):
     if isinstance(made, FairnessHead):
         made.head = made.head.member(0)
-    return torch.stack([made(look(net, batch)).value for net in nets])
+    return torch.stack([drawn_alike(made, net, batch) for net in nets])
 
 
 @every
@@ -182,8 +187,10 @@ def test_in_training_rows_take_turns_without_bias(case):
     expected = made(look(net, batch)).value
     made.train()
     assert not torch.allclose(made(look(net, batch)).value, expected)
-    # Every row in every place of a cycle of 14: 7 directions, or at most 2 other values.
-    assert getattr(made, "directions", torch.zeros(7)).shape[0] == 7
-    turned = [take(batch, (torch.arange(84) + shift) % 84) for shift in range(14)]
-    found = torch.stack([made(look(net, part)).value for part in turned]).mean()
-    assert torch.allclose(found, expected)
+    # Seven directions, or at most two other values: also for fewer rows, from any of them on.
+    few = take(batch, slice(3))
+    whole = made.eval()(look(net, few)).value
+    made.train()
+    found = {made(look(net, few)).value.item() for _ in range(100)}
+    assert len(found) == (7 if case == "sensitive_gradient" else 2)
+    assert sum(found) / len(found) == pytest.approx(whole.item())
