@@ -46,11 +46,11 @@ def sensitive_directions(
         weight: `(N,)` row weights ≥ 0.
 
     Returns:
-        `(d, P)` orthonormal, in the type of the features; d ≤ Σ(size − 1), of both twice that, and
-        0 where nothing tells the groups apart.
+        `(d, P)` orthonormal, in the type of the features, or float32 where they are integers;
+        d ≤ Σ(size − 1), of both twice that, and 0 where nothing tells the groups apart.
 
     Raises:
-        ArgumentError: If `along` is unknown or the ridge not positive.
+        ArgumentError: If `along` is unknown, the ridge not positive, or a feature NaN or infinite.
 
     >>> x = torch.tensor([[0.0, 0.3], [0.1, -0.3], [1.0, 0.3], [0.9, -0.3]])
     >>> sensitive_directions(x, [torch.tensor([0, 0, 1, 1])], [2]).abs().round(decimals=2)
@@ -59,6 +59,13 @@ def sensitive_directions(
     check_choice("along", along, ALONG)
     if not ridge > 0:
         raise ArgumentError.of("ridge", found=ridge, expected="above 0", mend="pass ridge=1e-3")
+    if not features.isfinite().all():
+        raise ArgumentError.of(
+            "inputs",
+            found=f"NaN or infinite in {(~features.isfinite()).any(1).sum()} rows",
+            expected="finite numbers, from which the group can be predicted",
+            mend="fill in what is missing, as the network needs it too",
+        )
     predictors, means = [], []
     for code, size in zip(codes, sizes, strict=True):
         known = (code >= 0).double()
@@ -74,7 +81,25 @@ def sensitive_directions(
     taken = {"predictor": [predictors], "means": [means], "both": [predictors, means]}[along]
     # Each at length 1 first: the sizes of coefficients and means do not compare.
     found = torch.cat([_basis(torch.cat(part, 1)) for part in taken])
-    return _basis(found.T).to(features.dtype)
+    return _basis(found.T).to(features.dtype if features.is_floating_point() else torch.float32)
+
+
+def check_orthonormal(directions: Tensor) -> Tensor:
+    """Return directions after checking that they are orthonormal, within 1 %.
+
+    Raises:
+        ArgumentError: If they are not `(d, P)` with d ≥ 1, of length 1 and at right angles.
+    """
+    wide = directions.double()
+    products = wide @ wide.T if wide.ndim == 2 and len(wide) else wide.new_zeros(1, 1)
+    if not torch.allclose(products, torch.eye(len(products)).to(products), atol=0.01):
+        raise ArgumentError.of(
+            "directions",
+            found=f"shape {tuple(directions.shape)}, not orthonormal rows",
+            expected="(d, P), rows of length 1 and at right angles",
+            mend="pass torch.linalg.qr(directions.T)[0].T",
+        )
+    return directions
 
 
 def _centred(rows: Tensor, share: Tensor) -> Tensor:

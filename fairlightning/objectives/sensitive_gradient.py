@@ -14,6 +14,7 @@ from fairlightning.functional.columns import Columns, code_shares
 from fairlightning.functional.directions import (
     ALONG,
     Along,
+    check_orthonormal,
     sensitive_directions,
     table_directions,
 )
@@ -50,8 +51,9 @@ class SensitiveGradientPenalty(RowPenalty):
         weight: Share in λ.
 
     Raises:
-        ArgumentError: On unknown attributes or a wrong shape; in `prepare` if nothing in the
-            inputs tells the groups apart.
+        ArgumentError: On unknown attributes, or directions that are not orthonormal; in `prepare`
+            on inputs that are not finite, or if nothing in them tells the groups apart; in `sums`
+            if directions and inputs differ in width.
         SetupError: In `sums`, if there are no directions yet.
 
     Shapes: inputs `(numeric, categorical)` or one tensor `(N, ...)`; logits `(..., N, C)`; the
@@ -78,7 +80,8 @@ class SensitiveGradientPenalty(RowPenalty):
         self.ridge = ridge
         self.cardinalities: list[int] | None = None
         self._fixed = directions is not None
-        self.register_buffer("directions", directions, persistent=False)
+        own = None if directions is None else check_orthonormal(directions)
+        self.register_buffer("directions", own, persistent=False)
 
     def prepare(self, train: Step, columns: Columns | None = None) -> None:
         """Learn the sensitive directions from the training rows."""
@@ -88,7 +91,7 @@ class SensitiveGradientPenalty(RowPenalty):
             return
         assert train.sensitive is not None
         axes = self.groups.axes(self.attributes)
-        columns_of = train.sensitive[:, axes].unbind(1)
+        columns_of = self.groups.check(train.sensitive)[:, axes].unbind(1)
         codes = dict(zip(self.attributes, columns_of, strict=True))
         sizes = [self.groups.sizes[axis] for axis in axes]
         options: dict[str, Any] = {"along": self.along, "ridge": self.ridge}
@@ -153,6 +156,9 @@ class SensitiveGradientPenalty(RowPenalty):
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], tuple[Tensor, ...]]:
         """What moves, how, and what stays as it is."""
         if isinstance(inputs, Tensor):
+            width = inputs.shape[1:].numel()
+            if along.shape[-1] != width:
+                raise _unfit(along, f"{width}, those of a row", "pass directions of that width")
             tangent = along.to(inputs).expand(len(inputs), -1).reshape(inputs.shape)
             return (inputs,), (tangent.contiguous(),), ()
         numeric, categorical = inputs
@@ -162,12 +168,17 @@ class SensitiveGradientPenalty(RowPenalty):
         if self.cardinalities is None or along.shape[1] != numeric.shape[1] + sum(
             self.cardinalities
         ):
-            raise ArgumentError.of(
-                "directions",
-                found=f"of {along.shape[1]} numbers",
-                expected=f"{numeric.shape[1]}, the numeric columns, or these and every code",
-                mend="call prepare with the columns of the table",
+            raise _unfit(
+                along,
+                f"{numeric.shape[1]}, the numeric columns, or these and every code",
+                "call prepare with the columns of the table",
             )
         shares = code_shares(categorical, self.cardinalities, numeric.dtype)
         of_numbers, of_codes = along.split([numeric.shape[1], shares.shape[1]], 1)
         return (numeric, shares), (of_numbers, of_codes), ()
+
+
+def _unfit(along: Tensor, expected: str, mend: str) -> ArgumentError:
+    return ArgumentError.of(
+        "directions", found=f"of {along.shape[-1]} numbers", expected=expected, mend=mend
+    )

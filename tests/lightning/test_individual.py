@@ -339,6 +339,12 @@ def test_inputs_of_other_forms(blind):
     slope = SensitiveGradientPenalty(blind.groups, along="means")
     slope.prepare(step)
     along = network.weight @ slope.directions.T
+    of_codes = SensitiveGradientPenalty(blind.groups, along="means")
+    of_codes.prepare(step._replace(sensitive=sensitive[:, 0]))
+    assert torch.equal(of_codes.directions, slope.directions)
+    narrow = SensitiveGradientPenalty(blind.groups, directions=torch.eye(x.shape[1] - 1))
+    with pytest.raises(ArgumentError, match=f"expected {x.shape[1]}, those of a row"):
+        narrow(step)
     p = torch.sigmoid(network(x))
     assert torch.allclose(slope(step).value, ((p * (1 - p) * along) ** 2).mean())
     words = step._replace(inputs={"x": x}, predict=lambda inputs: network(inputs["x"]))
