@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torchmetrics import Metric
 
-from fairlightning.exceptions import ArgumentError
+from fairlightning.exceptions import ArgumentError, FairnessWarning
 from fairlightning.functional.criteria import Estimate, WorstGroup, rates_difference, worst_group
 from fairlightning.functional.rates import Rates
 
@@ -21,8 +23,9 @@ class GroupValues(NamedTuple):
         rows: `(G,)` int64 number of rows of each group.
         unknown: Number of rows that belong to no group, since a value is unknown.
         rates: `(..., G)` float64 values and their support: the rows of the group, or 0 where the
-            metric is not estimable, because the group is absent or its value NaN or infinite. Such
-            a group holds the mean of the others, so that it can neither widen nor narrow a gap.
+            metric is not estimable, because the group is absent, its value NaN or infinite, or the
+            metric refuses its rows. Such a group holds the mean of the others, so that it can
+            neither widen nor narrow a gap.
         difference: `(...)` largest difference between two groups; support 0 with fewer than two.
         worst: `(...)` the group that fares worst; None if the metric does not say which way is
             better and `PerGroup` was not told.
@@ -70,6 +73,36 @@ class GroupValues(NamedTuple):
         if higher_is_better is not None:
             worst = worst_group(rates, higher_is_better=higher_is_better)
         return cls(names, rows, unknown, rates, rates_difference(rates), worst)
+
+
+def computed_values(
+    metrics: Sequence[Metric], sizes: Sequence[int], names: Sequence[str]
+) -> list[Any]:
+    """Values of the metrics of groups; None without rows, or where a metric refuses those it has.
+
+    Raises:
+        ValueError: If all refuse theirs, which has another cause than the rows of one group.
+    """
+    values = [_value(metric) if n else None for metric, n in zip(metrics, sizes, strict=True)]
+    refused = {n: v for n, v in zip(names, values, strict=True) if isinstance(v, ValueError)}
+    if refused:
+        errors = list(refused.values())
+        if len(errors) == sum(map(bool, sizes)):
+            raise errors[0]
+        warnings.warn(
+            f"{type(metrics[0]).__name__} is not estimable in {', '.join(refused)}: {errors[0]} "
+            "Mend: look at larger groups.",
+            FairnessWarning,
+            stacklevel=2,
+        )
+    return [None if isinstance(value, ValueError) else value for value in values]
+
+
+def _value(metric: Metric) -> Any:
+    try:
+        return metric.compute()
+    except ValueError as error:
+        return error
 
 
 def _rates(computed: Sequence[Any], rows: Tensor) -> Rates:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -12,7 +12,9 @@ from torchmetrics import Metric, MetricCollection
 
 from fairlightning.exceptions import ArgumentError
 from fairlightning.groups import GroupSpec
-from fairlightning.metrics.group_values import GroupValues
+from fairlightning.metrics.group_values import GroupValues, computed_values
+
+T = TypeVar("T")
 
 
 class PerGroup(Metric):
@@ -25,7 +27,9 @@ class PerGroup(Metric):
     group, or without any, sends nothing for it.
 
     Many metrics return a number where none is defined, which cannot be told from here:
-    torchmetrics' `BinaryAUROC` gives 0 for rows of a single class.
+    torchmetrics' `BinaryAUROC` gives 0 for rows of a single class. Where one raises a `ValueError`
+    in place of a number, as `R2Score` does for a single row, the group is not estimable, and a
+    `FairnessWarning` names it.
 
     Args:
         metric: The metric, which serves as a pattern and stays untouched, or a function that makes
@@ -112,11 +116,15 @@ class PerGroup(Metric):
 
         Raises:
             ArgumentError: If the metric does not return a tensor of one shape in all groups.
+            ValueError: That of the metric, if it raises one in every group that has rows.
         """
         copies, rows = self._gathered() if self._is_synced else (self._metrics, self.rows)
+        names = [name for part in self.partitions for name in self.groups.group_names(part)]
+        sizes = [size for counted in rows for size in counted[1:]]
+        computed = computed_values(copies, sizes, names)
         return {
             " & ".join(partition): self._values(partition, mine, counted)
-            for (partition, mine), counted in zip(self._by_partition(copies), rows, strict=True)
+            for (partition, mine), counted in zip(self._by_partition(computed), rows, strict=True)
         }
 
     def forward(self, *columns: Any, sensitive: Tensor, **named: Any) -> dict[str, GroupValues]:
@@ -173,22 +181,43 @@ class PerGroup(Metric):
         self._update_count += other._update_count
         self._computed = None
 
+    def persistent(self, mode: bool = False) -> None:
+        """Whether states and numbers of rows are part of the `state_dict`."""
+        super().persistent(mode)
+        for copy in self._metrics:
+            copy.persistent(mode)
+
+    def _save_to_state_dict(
+        self, destination: dict[str, Any], prefix: str, keep_vars: bool
+    ) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if any(self._metrics[0]._persistent.values()):
+            destination[prefix + "rows"] = torch.tensor([n for sizes in self.rows for n in sizes])
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *options: Any, **named: Any
+    ) -> None:
+        saved = state_dict.pop(prefix + "rows", None)
+        if saved is not None:
+            parts = saved.split([len(sizes) for sizes in self.rows])
+            self.rows = [part.tolist() for part in parts]
+        super()._load_from_state_dict(state_dict, prefix, *options, **named)
+
     @property
     def _metrics(self) -> list[Metric]:
         return cast(list[Metric], list(self.copies))
 
-    def _by_partition(self, copies: list[Metric]) -> Iterator[tuple[tuple[str, ...], list[Metric]]]:
+    def _by_partition(self, slots: list[T]) -> Iterator[tuple[tuple[str, ...], list[T]]]:
         first = 0
         for partition in self.partitions:
             size = self.groups.num_groups(partition)
-            yield partition, copies[first : first + size]
+            yield partition, slots[first : first + size]
             first += size
 
     def _values(
-        self, partition: tuple[str, ...], copies: list[Metric], counted: list[int]
+        self, partition: tuple[str, ...], computed: list[Any], counted: list[int]
     ) -> GroupValues:
         unknown, *sizes = counted
-        computed = [copy.compute() if n else None for copy, n in zip(copies, sizes, strict=True)]
         rows = torch.tensor(sizes, device=self.device)
         names = tuple(self.groups.group_names(partition))
         return GroupValues.of(computed, rows, names, unknown, self.worst_is_lowest)
@@ -199,7 +228,9 @@ class PerGroup(Metric):
         States travel as objects, in one exchange: types and shapes of what a process without rows
         would have to send in place of a tensor cannot be known to it.
         """
-        states = [_state(copy) if copy.update_called else None for copy in self._metrics]
+        sizes = [size for counted in self.rows for size in counted[1:]]
+        pairs = zip(self._metrics, sizes, strict=True)
+        states = [_state(copy) if size else None for copy, size in pairs]
         parts: list[Any] = [None] * dist.get_world_size(self.process_group)
         dist.all_gather_object(parts, (self.rows, states), group=self.process_group)
         rows = [_added(which) for which in zip(*(part[0] for part in parts), strict=True)]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from processes import two_processes
 from torchmetrics import classification as tc
 
-from fairlightning.exceptions import ArgumentError
+from fairlightning.exceptions import ArgumentError, FairnessWarning
 from fairlightning.groups import GroupSpec
 from fairlightning.metrics.per_group import PerGroup
 
@@ -210,6 +210,20 @@ def test_a_value_that_is_not_a_number_is_not_estimable():
     assert found.worst == (2.0, 1, 1)
 
 
+def test_rows_that_a_metric_refuses_are_not_estimable_and_named():
+    metric = PerGroup(tm.R2Score, RACE)
+    values = torch.tensor([1.0, 2.0, 4.0])
+    metric.update(values, values + 1, sensitive=torch.tensor([0, 0, 2]))
+    with pytest.warns(FairnessWarning, match="R2Score is not estimable in race=c: Needs at least"):
+        found = metric.compute()["race"]
+    assert found.rows.tolist() == [2, 0, 1]
+    assert found.rates.support.tolist() == [2, 0, 0]
+    metric.reset()
+    metric.update(values, values, sensitive=torch.tensor([0, 1, 2]))
+    with pytest.raises(ValueError, match="Needs at least two"):
+        metric.compute()
+
+
 def test_the_metric_says_which_group_is_worst():
     prediction, target = torch.tensor([1.0, 2.0, 6.0]), torch.zeros(3)
     sensitive = torch.tensor([0, 1, 2])
@@ -300,6 +314,18 @@ def test_parts_merge_to_the_whole(kind):
     assert_as_expected(copy.compute(), kind, batch)
     with pytest.raises(ArgumentError, match="incoming_state"):
         metric.merge_state(PerGroup(METRICS[kind], RACE))
+
+
+@pytest.mark.parametrize("kind", ["accuracy", "auroc"])
+def test_saved_states_come_back_with_their_rows(kind):
+    first, second = pieces(rows(kind), (0, 120, 200))
+    metric = fed(PerGroup(METRICS[kind], GROUPS), first)
+    assert not metric.state_dict()
+    metric.persistent(True)
+    restored = PerGroup(METRICS[kind], GROUPS)
+    restored.load_state_dict(metric.state_dict())
+    assert_as_expected(restored.compute(), kind, first)
+    assert_as_expected(fed(restored, second).compute(), kind, rows(kind))
 
 
 def _work(rank, kind, parts):
