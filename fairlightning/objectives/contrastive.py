@@ -14,6 +14,9 @@ from fairlightning.groups import GroupSpec
 from fairlightning.objectives.base import Step
 from fairlightning.objectives.rows import RowPenalty
 
+SHORTEST = 1e-3
+"""Representations below this length stay short: towards 0 a direction has unbounded gradients."""
+
 
 class ContrastivePenalty(RowPenalty):
     """Fair supervised contrastive loss on the representation.
@@ -28,7 +31,8 @@ class ContrastivePenalty(RowPenalty):
     does.
 
     Pairs are formed in blocks of consecutive rows of the (shuffled) batch of a rank, so that time
-    grows with N·block, and the loss does not depend on the size of the batch.
+    grows with N·block, and from `block` rows on the loss hardly depends on the size of the batch;
+    smaller batches have fewer negatives, and a smaller loss.
 
     Args:
         groups: The sensitive attributes.
@@ -74,7 +78,7 @@ class ContrastivePenalty(RowPenalty):
         _check_learned(step)
         number = len(step.target)
         space = at_least_float32(step.representation)
-        unit = F.normalize(space, dim=-1)
+        unit = F.normalize(space, dim=-1, eps=SHORTEST)
         blocks = -(-number // self.block)
         # Rows that fill up the last block have an unknown group, and so no pairs.
         fill = blocks * self.block - number

@@ -167,6 +167,15 @@ def test_bfloat16_autocast_and_meta_device(case):
     assert made.to("meta")(look(net.to("meta"), there)).value.device.type == "meta"
 
 
+def test_a_blank_representation_has_a_bounded_gradient():
+    representation = torch.randn(48, 6, generator=torch.Generator().manual_seed(0))
+    representation[::8] = 0
+    representation.requires_grad_()
+    term = build("contrastive")(rows()._replace(representation=representation))
+    (gradient,) = torch.autograd.grad(term.value, representation)
+    assert 0 < gradient[::8].abs().max() < 1e3
+
+
 @pytest.mark.parametrize("case", ["sensitive_gradient", "contrastive"])
 def test_compiles_in_one_graph(case):
     torch.compiler.reset()
