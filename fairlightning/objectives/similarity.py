@@ -33,7 +33,8 @@ class SimilarityPenalty(RowPenalty):
     what makes people alike.
 
     Pairs are formed within the (shuffled) batch of a rank: each row with the nearest of those that
-    follow it, in time O(N·candidates), so that the value does not depend on the size of the batch.
+    follow it, in time O(N·candidates), so that the value does not depend on the size of the batch,
+    if that is above `candidates`; in smaller ones the nearest are further away.
 
     Args:
         groups: The sensitive attributes.
