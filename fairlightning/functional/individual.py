@@ -12,7 +12,7 @@ from torch import Tensor
 from fairlightning.exceptions import ArgumentError
 from fairlightning.functional.criteria import Estimate
 from fairlightning.functional.moments import Moments, mean_rates, segment_moments
-from fairlightning.functional.rates import Rates
+from fairlightning.functional.rates import Rates, at_least_float32
 from fairlightning.functional.rows import check_threshold
 from fairlightning.functional.similarity import total_variation
 
@@ -50,7 +50,7 @@ def row_consistency(outputs: Tensor, features: Tensor, neighbors: int = 5) -> Te
     outputs = outputs.detach().double()
     if neighbors >= check_features(outputs, features):
         return torch.full_like(outputs, torch.nan)
-    table = features.detach().cpu().numpy()
+    table = at_least_float32(features.detach()).cpu().numpy()
     found = NearestNeighbors(n_neighbors=neighbors).fit(table).kneighbors(return_distance=False)
     mean = torch.zeros_like(outputs)
     # Neighbour by neighbour, so that no more than one copy of the outputs is held.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -85,7 +85,7 @@ class FairnessMixin:
         target: Tensor,
         sensitive: Tensor | None = None,
         representation: Tensor | None = None,
-        parameters: Sequence[Tensor] | None = None,
+        parameters: Iterable[Tensor] | None = None,
         weight: Tensor | None = None,
         checked: bool = False,
         continuous: Tensor | None = None,
@@ -137,7 +137,7 @@ class FairnessMixin:
             target=target,
             sensitive=sensitive,
             representation=representation,
-            parameters=parameters,
+            parameters=None if parameters is None else tuple(parameters),
             row_weight=weight,
             checked=checked,
             continuous=continuous,

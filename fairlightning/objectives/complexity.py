@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from fairlightning.exceptions import check_choice
+from fairlightning.exceptions import ArgumentError, check_choice
 from fairlightning.functional.tasks import TASKS
 from fairlightning.groups import GroupSpec
 from fairlightning.objectives.base import Objective, Step, Term
@@ -25,7 +25,8 @@ class ComplexityPenalty(Objective):
         weight: Share in λ. The sums run over all weights, so useful values are small.
 
     Raises:
-        ArgumentError: On an unknown norm or a negative weight.
+        ArgumentError: On an unknown norm or a negative weight; in `sums`, if no parameter is a
+            matrix.
 
     >>> penalty = ComplexityPenalty(GroupSpec({"sex": ["Female", "Male"]}))
     >>> penalty(Step(parameters=[torch.ones(2, 3), torch.ones(3)])).value
@@ -51,6 +52,13 @@ class ComplexityPenalty(Objective):
             for weight in step.parameters
             if weight.ndim > leading + 1
         ]
+        if not weights:
+            raise ArgumentError.of(
+                "parameters",
+                found=f"no matrix among {len(step.parameters)}",
+                expected="the network's weights",
+                mend="pass tuple(network.parameters()), or leave the method out",
+            )
         norm = torch.stack(weights).sum(0)
         return norm, torch.ones_like(norm)
 

@@ -208,6 +208,20 @@ def test_l1_complexity():
     weight = torch.tensor([[1.0, -2.0]])
     penalty = ComplexityPenalty(GroupSpec(GROUPS), norm="l1")
     assert penalty(Step(parameters=[weight])).value == 3.0
+    with pytest.raises(ArgumentError, match="no matrix among 1"):
+        penalty(Step(parameters=[weight[0]]))
+
+
+def test_parameters_may_be_iterated_but_once():
+    class Model(FairnessMixin, L.LightningModule):
+        pass
+
+    net, batch = Net(), make_batch()
+    penalties = {name: ComplexityPenalty(GroupSpec(GROUPS), norm=name) for name in ("l1", "l2")}
+    model = Model(groups=GROUPS, objectives=penalties)
+    fields = dict(logits=net(batch.inputs)[0], target=batch.target, sensitive=batch.sensitive)
+    loss = model.fair_loss(torch.tensor(0.5), **fields, parameters=tuple(net.parameters()))
+    assert model.fair_loss(torch.tensor(0.5), **fields, parameters=net.parameters()) == loss
 
 
 def test_mistakes_have_named_errors():

@@ -95,6 +95,12 @@ def test_equal_rows_are_neighbours_but_no_row_is_its_own():
     assert same == (1.0, 4)
 
 
+def test_features_may_be_of_a_short_type():
+    logits, features, _ = batch()
+    short, score = features.bfloat16(), logits.sigmoid()
+    assert fn.consistency(score, short) == fn.consistency(score, short.float())
+
+
 def test_models_share_their_neighbours():
     logits, features, _ = batch()
     both = torch.stack([logits, logits.square()]).sigmoid()
