@@ -10,6 +10,12 @@ import pandas as pd
 from fairlightning.data.table import check_columns
 from fairlightning.exceptions import DataError
 
+RESERVED = ("row", "split", "member", "score", "prediction", "target", "weight")
+"""Columns of predictions, beside which those of the sensitive attributes stand under their names.
+
+Names that begin with `score_`, those of classes, are taken as well.
+"""
+
 
 @dataclass(frozen=True)
 class Features:
@@ -83,11 +89,20 @@ class Roles:
         """Check the roles against a table.
 
         Raises:
-            DataError: If a column does not exist or has two roles.
+            DataError: If a column does not exist or has two roles, or a sensitive attribute the
+                name of a column of predictions.
         """
         for argument, names in self._named().items():
             check_columns(frame, names, argument)
         self._check_overlap()
+        for name in self.sensitive:
+            if name in RESERVED or name.startswith("score_"):
+                raise DataError.of(
+                    "sensitive",
+                    found=f"the name {name!r}, which is that of a column of predictions",
+                    expected="another than " + ", ".join(RESERVED) + " and score_…",
+                    mend="rename the column",
+                )
 
     def _named(self) -> dict[str, tuple[str, ...]]:
         """Columns that the caller named, by argument."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
+import torch
 
-from fairlightning.data import TabularDataModule
+from fairlightning.data import ArrayDataModule, Arrays, TabularDataModule
 from fairlightning.exceptions import DataError
 
 
@@ -127,6 +130,21 @@ def with_value(column, value, count=1):
 )
 def test_tables_that_cannot_be_used(module, table, change, arguments, parts):
     assert_refused(module, *parts, source=change(table.copy()), **arguments)
+
+
+@pytest.mark.parametrize("name", ["score", "score_low", "split", "target", "weight"])
+@pytest.mark.parametrize("form", ["table", "images"])
+def test_names_of_columns_of_predictions(module, table, name, form):
+    table = table.rename(columns={"sex": name})
+    source = Arrays(torch.zeros(len(table), 1, 2, 2), table)
+    build = module if form == "table" else partial(ArrayDataModule, target="label", positive="yes")
+    assert_refused(
+        build,
+        f"sensitive: found the name {name!r}",
+        "rename the column",
+        source=table if form == "table" else source,
+        sensitive=[name],
+    )
 
 
 def test_files(module, table, tmp_path):
