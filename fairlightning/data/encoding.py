@@ -41,11 +41,14 @@ class TableEncoder:
         self.features = features
         self.indicated: tuple[str, ...] = ()
         if features.numeric:
-            # A column that is empty in the training rows stays, as a constant.
+            # A column that is empty in the training rows stays, as a constant, in all rows: its
+            # values have no scale, and no weight has learned from them.
             impute = SimpleImputer(strategy="median", keep_empty_features=True)
             missing = MissingIndicator(error_on_new=False)
             self._numeric = make_union(make_pipeline(impute, StandardScaler()), missing)
-            self._numeric.fit(numbers(train, features.numeric))
+            values = numbers(train, features.numeric)
+            self._empty = np.isnan(values).all(axis=0)
+            self._numeric.fit(values)
             self.indicated = tuple(features.numeric[column] for column in missing.features_)
         self.categories = {
             name: sorted(as_labels(train[name]).dropna().unique()) for name in features.categorical
@@ -80,7 +83,9 @@ class TableEncoder:
         check_columns(frame, [*self.features.numeric, *self.features.categorical], "frame")
         numeric = np.empty((len(frame), 0))
         if self.features.numeric and len(frame):
-            numeric = self._numeric.transform(numbers(frame, self.features.numeric))
+            values = numbers(frame, self.features.numeric)
+            values[:, self._empty] = np.nan
+            numeric = self._numeric.transform(values)
         codes = np.empty((len(frame), len(self.categories)), dtype=np.int64)
         for column, (name, known) in enumerate(self.categories.items()):
             # pandas gives -1 to what is missing or unknown.

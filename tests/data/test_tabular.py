@@ -64,6 +64,9 @@ def test_small_table_with_gaps(small):
     assert train.inputs[0][:, 0].tolist() == pytest.approx(scaled.tolist())
     assert train.inputs[0][:, 3].tolist() == [0, 1, 0, 0, 0]
     assert train.inputs[0][:, 4].tolist() == [0, 0, 0, 0, 1]
+    # What is empty in training is so elsewhere: no weight has learned from its values.
+    for split in ("train", "validation", "test"):
+        assert small.batch(split).inputs[0][:, [2, 5]].unique(dim=0).tolist() == [[0, 1]]
     assert train.checked
     assert small.batch("validation").inputs[1].tolist() == [[0, 2], [2, 1]]
     assert small.batch("test").inputs[1].tolist() == [[2, 2], [0, 2]]
