@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from fairlightning.exceptions import ArgumentError, SetupError
-from fairlightning.functional.tasks import Task, predicted_scores, row_losses
+from fairlightning.functional.tasks import Task, check_network, predicted_scores, row_losses
 from fairlightning.groups import GroupSpec
 from fairlightning.mixins import FairnessMixin
 from fairlightning.objectives import Combination, Objective, Strength
@@ -48,7 +48,7 @@ class FairModule(FairnessMixin, L.LightningModule):
             the squared error.
 
     Raises:
-        ArgumentError: If an objective is for another task, or `huber` is not above 0.
+        ArgumentError: If network or an objective is for another task, or `huber` is not above 0.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class FairModule(FairnessMixin, L.LightningModule):
             combination=combination,
             task=task,
         )
+        check_network(type(network), self.fairness.task.kind)
         if huber is not None and not huber > 0:
             raise ArgumentError.of("huber", found=huber, expected="above 0", mend="pass huber=1.0")
         self.huber = huber

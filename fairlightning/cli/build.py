@@ -17,7 +17,7 @@ from fairlightning.boosting import BoostedTrees
 from fairlightning.data import MemoryDataModule, TabularDataModule
 from fairlightning.exceptions import ArgumentError, DataError, SetupError, check_choice
 from fairlightning.front import ConditionedModule, FrontModule
-from fairlightning.functional.tasks import TASKS
+from fairlightning.functional.tasks import check_network
 from fairlightning.models import Linear, Rescaled, prepare
 from fairlightning.module import FairModule
 from fairlightning.objectives import Step
@@ -186,14 +186,7 @@ def build_network(config: DictConfig, data: MemoryDataModule) -> nn.Module:
     """Make the network for the columns of the data, with what depends on their values."""
     task, sizes = data.task, data.input_sizes
     _check_inputs(config.model, sizes)
-    known = getattr(get_class(config.model._target_), "tasks", TASKS)
-    if task.kind not in known:
-        raise ArgumentError.of(
-            "model",
-            found=f"{config.model._target_.rsplit('.', 1)[-1]} for task={task.kind!r}",
-            expected=f"one for it; this one is for {' and '.join(known)} targets",
-            mend="pass model=mlp, or another network",
-        )
+    check_network(get_class(config.model._target_), task.kind)
     # A user's own network need not know the argument where it has one output.
     outputs = {"outputs": task.outputs} if task.outputs > 1 else {}
     network: nn.Module = instantiate(config.model, **sizes, _convert_="all", **outputs)

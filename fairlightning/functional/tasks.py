@@ -256,6 +256,22 @@ def row_losses(
     return losses if single else losses.mean(-1)
 
 
+def check_network(network: type[torch.nn.Module], task: TaskKind) -> None:
+    """Refuse a class of networks whose attribute `tasks` lacks the kind of the task.
+
+    Raises:
+        ArgumentError: Naming the class and the tasks that it is for.
+    """
+    known = getattr(network, "tasks", TASKS)
+    if task not in known:
+        raise ArgumentError.of(
+            "model",
+            found=f"{network.__name__} for task={task!r}",
+            expected=f"one for it; this one is for {' and '.join(known)} targets",
+            mend="pass model=mlp, or another network",
+        )
+
+
 def check_outputs(outputs: Tensor, task: Task) -> None:
     """Refuse outputs `(..., N, C)` of another task.
 

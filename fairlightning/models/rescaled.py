@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from fairlightning.exceptions import ArgumentError
+from fairlightning.functional.rates import at_least_float32
+from fairlightning.functional.tasks import check_network
 
 
 class Rescaled(nn.Module):
@@ -24,7 +26,7 @@ class Rescaled(nn.Module):
         sizes: Those of the network.
 
     Raises:
-        ArgumentError: If the scale is not above 0.
+        ArgumentError: If the scale is not above 0, or the network is for classifiers alone.
 
     Shapes: those of the network.
     """
@@ -34,6 +36,7 @@ class Rescaled(nn.Module):
 
     def __init__(self, network: nn.Module, center: float, scale: float) -> None:
         super().__init__()
+        check_network(type(network), "regression")
         if not scale > 0:
             raise ArgumentError.of(
                 "scale", found=scale, expected="above 0", mend="pass the target's deviation"
@@ -46,4 +49,5 @@ class Rescaled(nn.Module):
     def forward(self, inputs: Any) -> tuple[Tensor, ...]:
         """Compute predictions `(N, 1)` and representation `(N, H)`."""
         outputs, *others = self.network(inputs)
-        return (outputs * self.scale + self.center, *others)
+        # Of some thousands, the half precision of autocast would leave multiples of 8 or 16.
+        return (at_least_float32(outputs) * self.scale + self.center, *others)
