@@ -54,6 +54,10 @@ class FairBatch(Sampling):
             raise DataError.of("step", found=step, expected="in (0, 1]", mend="pass step=0.02")
         self.criterion: Criterion = criterion
         self.step = step
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew, with the shares that groups have in the data."""
         self._epoch = 0
         self._moved = torch.zeros(2, self.num_groups, dtype=torch.float64)
         self._sums = torch.zeros(3, 2, self.num_groups + 1, dtype=torch.float64)
@@ -129,7 +133,7 @@ class FairBatch(Sampling):
         self._moved[label, gives] -= step
 
     def state_dict(self) -> dict[str, Any]:
-        """Epoch, what has moved, and what was observed of the epoch that runs."""
+        """Epoch, what has moved, and what was observed of the epoch that runs, as plain values."""
         tables = {"moved": self._moved, "sums": self._sums, "rows": self._rows}
         return {"epoch": self._epoch, **{name: x.tolist() for name, x in tables.items()}}
 

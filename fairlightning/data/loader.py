@@ -93,8 +93,7 @@ class BatchLoader:
 
     def state_dict(self) -> dict[str, Any]:
         """Epoch and number of its batches handed out, with what they depend on, as plain values."""
-        state: dict[str, Any] = {"epoch": self._epoch, "position": self._position, **self._layout()}
-        return state if self.sampling is None else {**state, "sampling": self.sampling.state_dict()}
+        return {"epoch": self._epoch, "position": self._position, **self._layout()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on from a state: with the next batch, or after a finished epoch with the next one."""
@@ -109,8 +108,6 @@ class BatchLoader:
                 expected=f"{changed}, as the loader has it now",
                 mend="resume with the earlier values, or from a checkpoint at an epoch's end",
             )
-        if self.sampling is not None and "sampling" in state_dict:
-            self.sampling.load_state_dict(state_dict["sampling"])
         self._epoch = state_dict["epoch"]
         self._position = layout["length"] if finished else state_dict["position"]
         self._pending = True

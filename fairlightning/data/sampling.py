@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -59,14 +58,6 @@ class Sampling(ABC):
 
     def begin(self, epoch: int) -> None:
         """Get ready for an epoch; shares that do not change need nothing."""
-        return
-
-    def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs, as plain values."""
-        return {}
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from a state; without one there is nothing to do."""
         return
 
     def order(self, data: Batch, generator: torch.Generator) -> Tensor:

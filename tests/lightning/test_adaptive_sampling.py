@@ -19,11 +19,14 @@ def loader(batch_size=32):
     return BatchLoader(rows, batch_size, shuffle=True, drop_last=True, sampling=sampling)
 
 
-def run(folder, ckpt_path=None):
+def run(folder, ckpt_path=None, train=None):
     torch.manual_seed(3 if ckpt_path is None else 99)
-    module, train = Both(dropout=0.2), loader()
-    saver = ModelCheckpoint(folder, every_n_train_steps=3, save_top_k=-1, filename="{step}")
-    callbacks = [FairnessMonitor(table=False), AdaptiveSampling(), ResumeRNG(), saver]
+    module, train = Both(dropout=0.2), train or loader()
+    steps = ModelCheckpoint(folder, every_n_train_steps=3, save_top_k=-1, filename="{step}")
+    ends = ModelCheckpoint(
+        folder, filename="end-{epoch}", save_top_k=-1, save_on_train_epoch_end=True
+    )
+    callbacks = [FairnessMonitor(table=False), AdaptiveSampling(), ResumeRNG(), steps, ends]
     trainer = quiet_trainer(folder, max_epochs=3, callbacks=callbacks, enable_checkpointing=True)
     trainer.fit(module, train, ckpt_path=ckpt_path)
     return module.state_dict(), train.sampling.within_labels()
@@ -34,11 +37,17 @@ def test_same_weights_and_shares_from_within_and_between_epochs(tmp_path):
     batch, sampling = make_batch(192), loader().sampling
     start = sampling.table(sampling.cells(batch.target, batch.sensitive))[1, :2]
     assert not torch.allclose(shares[1], start / start.sum(), atol=0.01)
-    for stop in (6, 9):
-        resumed, same = run(tmp_path / f"from {stop}", tmp_path / "whole" / f"step={stop}.ckpt")
+    for stop in ("step=6", "step=9", "end-epoch=1"):
+        resumed, same = run(tmp_path / f"from {stop}", tmp_path / "whole" / f"{stop}.ckpt")
         assert torch.equal(shares, same)
         for name, value in weights.items():
             assert torch.equal(value, resumed[name]), name
+
+
+def test_another_run_on_the_same_loader_begins_anew(tmp_path):
+    train = loader()
+    (_, first), (_, second) = (run(tmp_path / name, train=train) for name in "ab")
+    assert torch.equal(first, second)
 
 
 class Keep(L.Callback):
