@@ -27,8 +27,9 @@ class FairBatch(Sampling):
     * `equal_opportunity`: label 1 alone moves.
     * `equalized_odds`: the label moves whose losses lie farther apart.
     * `demographic_parity`: the group with the lowest selection rate, by mean scores, gets a larger
-      share of label 1 and a smaller one of label 0, against the group with the highest. The paper
-      makes the parts that each label has in the rate equal instead, which is more than is needed.
+      share of label 1 and a smaller one of label 0, against the group with the highest; groups
+      without a row of a label take no part in it. The paper makes the parts that each label has in
+      the rate equal instead, which is more than is needed.
 
     Args:
         groups: The sensitive attributes.
@@ -111,8 +112,10 @@ class FairBatch(Sampling):
             return  # the epoch ended before every cell was met
         if self.criterion == "demographic_parity":
             rate = (scores / rows.clamp_min(1) * known).sum(0) / known.sum(0).clamp_min(1)
-            low, high = _ends(rate, known.sum(0) > 0)
+            # Only groups with rows of a label can hand them over; with one alone nothing moves.
+            low, high = _ends(rate, known[1] > 0)
             self._move(1, low, high)
+            low, high = _ends(rate, known[0] > 0)
             self._move(0, high, low)
             return
         loss = losses / rows.clamp_min(1)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fairlightning.convex import reweigh
-from fairlightning.data import Balanced, BatchLoader, FairBatch, reweighing
+from fairlightning.data import Balanced, Batch, BatchLoader, FairBatch, reweighing
 from fairlightning.exceptions import DataError
 from fairlightning.groups import GroupSpec
 
@@ -123,6 +123,20 @@ def test_demographic_parity_favours_the_group_that_is_selected_less(adult_rows):
         expected = torch.full((2, 2), -0.05, dtype=torch.float64)
         expected[1, least] = expected[0, 1 - least] = 0.05
         torch.testing.assert_close(moved, expected, atol=1e-8, rtol=0)
+
+
+@pytest.mark.parametrize("third", [False, True])
+def test_labels_keep_their_shares_where_a_group_has_no_row_of_one(third):
+    groups = GroupSpec({"g": ["a", "b", "c"]})
+    g = torch.arange(600) % (3 if third else 2)
+    y = ((torch.arange(600) // 6) % 2) * (g > 0)
+    data = Batch(y, y, g[:, None], None, torch.arange(600))
+    start = observed(FairBatch(groups, step=1e-9), data, g.float())
+    moved = observed(FairBatch(groups, step=0.05), data, g.float())
+    torch.testing.assert_close(moved.sum(1), torch.ones(2, dtype=torch.float64))
+    # The worst-off group has no row of label 1, so that the next one gains, if there is a third.
+    wanted = [0, 0.05, -0.05] if third else [0, 0, 0]
+    torch.testing.assert_close((moved - start)[1], torch.tensor(wanted).double(), atol=1e-8, rtol=0)
 
 
 def test_a_group_keeps_a_tenth_of_its_share(adult_rows):
