@@ -82,11 +82,20 @@ def _sample(config: DictConfig, data: MemoryDataModule) -> None:
     """Weigh or order the training rows as `config.sampling` says.
 
     Raises:
-        ArgumentError: If a model that takes all rows at once is asked to take them in an order.
+        ArgumentError: If the target is not binary, or a model that takes all rows at once is asked
+            to take them in an order.
     """
     sampling = config.get("sampling")
     if sampling is None:  # a run of an earlier version
         return
+    rule = sampling.order or sampling.weights
+    if rule and data.task.kind != "binary":
+        raise ArgumentError.of(
+            "sampling",
+            found=f"{rule._target_.rsplit('.', 1)[-1]} for task={data.task.kind!r}",
+            expected="a binary target, whose two labels it weighs up",
+            mend="pass sampling=uniform",
+        )
     if sampling.order:
         if solved_convexly(config) or get_object(config.model._target_) is BoostedTrees:
             raise ArgumentError.of(

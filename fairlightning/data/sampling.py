@@ -11,6 +11,7 @@ from torch import Tensor
 from fairlightning.data.batch import Batch
 from fairlightning.exceptions import DataError
 from fairlightning.functional.rates import segment_sums
+from fairlightning.functional.rows import check_labels
 from fairlightning.groups import GroupSpec
 
 
@@ -37,7 +38,12 @@ class Sampling(ABC):
         self.num_groups = groups.num_groups(self.attributes)
 
     def cells(self, target: Tensor, sensitive: Tensor) -> Tensor:
-        """Cell `(N,)` of each row."""
+        """Cell `(N,)` of each row.
+
+        Raises:
+            ArgumentError: If a label is neither 0 nor 1.
+        """
+        target = check_labels(target, len(target)).long()
         group = self.groups.group_ids(sensitive, self.attributes)
         group = torch.where(group < 0, self.num_groups, group)
         return group + (self.num_groups + 1) * target
@@ -88,8 +94,8 @@ class Balanced(Sampling):
     Args:
         groups: The sensitive attributes.
         attributes: Those whose intersections are the groups; all if None.
-        label: Whether the two labels of a group have the same share, too; otherwise each group
-            keeps its share of label 1.
+        label: Whether the two labels of a group have the same share, too, where it has rows of
+            both; otherwise each group keeps its share of label 1.
 
     >>> groups = GroupSpec({"sex": ["f", "m"]})
     >>> sex, y = torch.tensor([[0], [1], [1], [1], [1], [1]]), torch.tensor([0, 0, 1, 1, 1, 1])
@@ -107,10 +113,11 @@ class Balanced(Sampling):
 
     def shares(self, rows: Tensor) -> Tensor:
         """Equal shares of the groups."""
-        known = rows[:, :-1]
-        part = (known > 0).double() if self.label else known / known.sum(0).clamp_min(1)
+        known, unknown = rows[:, :-1], rows[:, -1:]
+        rows = (known > 0).double() if self.label else known
+        part = rows / rows.sum(0).clamp_min(1)
         part = part / part.sum() * known.sum()
-        return torch.cat([part, rows[:, -1:]], 1)
+        return torch.cat([part, unknown], 1)
 
 
 def reweighing(
@@ -138,6 +145,7 @@ def reweighing(
         `(N,)` float64 weights.
 
     Raises:
+        ArgumentError: If a label is neither 0 nor 1.
         DataError: If a group has rows of one label only, which no weights can mend.
 
     >>> y, sex = torch.tensor([0, 1, 1, 0, 0, 1]), torch.tensor([0, 0, 0, 1, 1, 1])

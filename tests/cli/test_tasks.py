@@ -101,6 +101,8 @@ def test_what_is_for_binary_targets_says_so(composed, tasks):
         (["model=linear", "method=constrained"], "task: found 'multiclass' for a convex program"),
         (["model=tabm"], "model: found TabM for task='multiclass'"),
         (["model=boosted_trees", "method=parity"], "model: found BoostedTrees for task"),
+        (["sampling=balanced"], "sampling: found Balanced for task='multiclass'.*sampling=uniform"),
+        (["sampling=optimised_reweighing"], "sampling: found row_weights for task='multiclass'"),
     ):
         with pytest.raises(ArgumentError, match=message):
             train(composed(*overrides, *more))

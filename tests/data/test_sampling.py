@@ -8,7 +8,7 @@ import torch
 
 from fairlightning.convex import reweigh
 from fairlightning.data import Balanced, Batch, BatchLoader, FairBatch, reweighing
-from fairlightning.exceptions import DataError
+from fairlightning.exceptions import ArgumentError, DataError
 from fairlightning.groups import GroupSpec
 
 GROUPS = GroupSpec({"sex": ["f", "m"]})
@@ -87,6 +87,26 @@ def test_reweighing_names_a_group_of_one_label():
     y, sex = torch.tensor([0, 1, 0, 0]), torch.tensor([[0], [0], [1], [1]])
     with pytest.raises(DataError, match="one label only in sex=m"):
         reweighing(y, sex, GROUPS)
+
+
+@pytest.mark.parametrize("target", [torch.tensor([0, 1, 2]), torch.tensor([0.5, 1.0, 0.0])])
+def test_labels_other_than_0_and_1_are_refused(target):
+    sex = torch.tensor([[0], [1], [1]])
+    with pytest.raises(ArgumentError, match="target: found labels from 0"):
+        reweighing(target, sex, GROUPS)
+    data = Batch(target, target, sex, None, torch.arange(3))
+    for sampling in (Balanced(GROUPS), FairBatch(GROUPS)):
+        with pytest.raises(ArgumentError, match="target: found labels from 0"):
+            sampling.order(data, torch.Generator())
+
+
+def test_groups_have_equal_parts_where_one_has_a_single_label():
+    sex, y = torch.arange(200) % 2, torch.arange(200) // 2 % 2
+    y = y * sex
+    data = Batch(y, y, sex[:, None], None, torch.arange(200))
+    order = Balanced(GROUPS, label=True).order(data, torch.Generator().manual_seed(0))
+    assert sex[order].bincount().tolist() == [100, 100]
+    assert y[order].sum() == 50
 
 
 def observed(sampling, data, logits):
