@@ -65,13 +65,18 @@ class BoostedTrees(nn.Module):
         threads: int = 1,
     ) -> None:
         super().__init__()
-        if rounds < 1 or patience < 1 or not 0 <= ramp <= 1 or not learning_rate > 0:
-            raise ArgumentError.of(
-                "rounds, patience, ramp, learning_rate",
-                found=(rounds, patience, ramp, learning_rate),
-                expected="at least 1, at least 1, in [0, 1] and above 0",
-                mend="pass rounds=300, patience=20, ramp=0.2, learning_rate=0.15",
-            )
+        for name, value, fine, expected in (
+            ("rounds", rounds, rounds >= 1, "at least 1"),
+            ("patience", patience, patience >= 1, "at least 1"),
+            ("ramp", ramp, 0 <= ramp <= 1, "in [0, 1]"),
+            ("learning_rate", learning_rate, learning_rate > 0, "above 0"),
+            ("num_leaves", num_leaves, 2 <= num_leaves <= 131072, "2 to 131072"),
+            ("min_child_samples", min_child_samples, min_child_samples >= 0, "at least 0"),
+        ):
+            if not fine:
+                raise ArgumentError.of(
+                    name, found=value, expected=expected, mend=f"leave {name} out for its default"
+                )
         _lightgbm()  # here, and not after the data have been prepared, it is found to be missing
         self.sizes = _Sizes(logits=1)
         self.rounds, self.ramp, self.patience = rounds, ramp, patience
@@ -107,15 +112,19 @@ class BoostedTrees(nn.Module):
             Itself.
 
         Raises:
-            ArgumentError: If an objective or the combination is not for trees.
+            ArgumentError: If an objective or the combination is not for trees, or the rows that
+                have weight are of one label.
         """
         check_objectives(fairness)
-        weight = _weight(train)
-        rate = float(np.average(train.target.numpy(), weights=weight))
-        if not 0 < rate < 1:
+        weight, target = _weight(train), train.target.numpy()
+        if len(np.unique(target[weight > 0])) < 2:
             raise ArgumentError.of(
-                "train", found="one label", expected="both labels", mend="pass rows of each label"
+                "train",
+                found="not both labels among the rows with a weight above 0",
+                expected="both labels",
+                mend="pass rows of each label, or other weights",
             )
+        rate = float(np.average(target, weights=weight))
         self._base = float(np.log(rate / (1 - rate)))
         data = self._dataset(train)
         booster = _lightgbm().Booster(self.params, data)
@@ -232,7 +241,10 @@ def check_objectives(fairness: Fairness) -> None:
 def derivatives(
     fairness: Fairness, score: np.ndarray[Any, Any], batch: Batch
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Gradient and a positive curvature of the fair loss, times the sum of the row weights.
+    """Gradient and a positive curvature of the fair loss, times the number of rows.
+
+    Row weights enter as shares: LightGBM asks for a least sum of curvatures in a leaf, which would
+    make the trees depend on their unit.
 
     Args:
         fairness: Objectives, at the λ in force.
@@ -282,7 +294,11 @@ def _step(logits: Tensor, batch: Batch) -> Step:
 
 
 def _weight(batch: Batch) -> np.ndarray[Any, Any]:
-    return np.ones(len(batch.target)) if batch.weight is None else batch.weight.double().numpy()
+    """Row weights `(N,)` of mean 1, or all 0."""
+    if batch.weight is None:
+        return np.ones(len(batch.target))
+    weight: np.ndarray[Any, Any] = batch.weight.double().numpy()
+    return weight / max(float(weight.mean()), float(np.finfo(np.float64).tiny))
 
 
 def _matrix(inputs: tuple[Tensor, Tensor]) -> np.ndarray[Any, Any]:

@@ -72,6 +72,19 @@ def test_without_a_penalty_it_is_lightgbm(data):
     assert np.abs(ours - own.predict(inputs)).max() < 1e-3
 
 
+def test_the_unit_of_the_row_weights_does_not_matter(data):
+    batch, validation = data.batch("train"), data.batch("validation")
+    weight = 0.5 + torch.rand(len(batch.target), generator=torch.Generator().manual_seed(0))
+    scores = [
+        trees(data, rounds=5).fit(
+            objectives(data, 1.0), batch._replace(weight=weight * unit), validation
+        )(batch.inputs)[0]
+        for unit in (1.0, 2.0**-14)
+    ]
+    assert scores[0].unique().numel() > 10
+    torch.testing.assert_close(*scores)
+
+
 def test_the_gap_falls_with_the_strength(data):
     batch = data.batch("train")
     gaps = []
@@ -105,8 +118,13 @@ def test_copies_predict_the_same(data, copied):
 def test_refusals(data, monkeypatch):
     with pytest.raises(SetupError, match="call fit"):
         trees(data)(data.batch("test").inputs)
-    with pytest.raises(ArgumentError, match="rounds"):
-        trees(data, rounds=0)
+    for name, value in (("rounds", 0), ("num_leaves", 1), ("min_child_samples", -1)):
+        with pytest.raises(ArgumentError, match=f"{name}: found {value}"):
+            trees(data, **{name: value})
+    train = data.batch("train")
+    weightless = train._replace(weight=torch.zeros(len(train.target)))
+    with pytest.raises(ArgumentError, match="not both labels"):
+        trees(data).fit(objectives(data, 0.0), weightless, data.batch("validation"))
     with pytest.raises(ArgumentError, match="adversarial"):
         trees(data).sizes["representation"]
     with pytest.raises(ArgumentError, match="one strength"):
