@@ -11,6 +11,7 @@ import pandas as pd
 
 from fairlightning.data.table import check_columns, read_table
 from fairlightning.data.tabular import TabularDataModule
+from fairlightning.data.values import check_complete, numbers
 from fairlightning.exceptions import DataError
 
 IDENTITIES = ("male", "female", "black", "white", "christian", "muslim")
@@ -41,28 +42,32 @@ def civil_comments(
         **overrides: Arguments of `TabularDataModule`.
 
     Raises:
-        DataError: In `setup`, if a column is missing, or `embed` gives no row for each text.
+        DataError: In `setup`, if a column or the label of a comment is missing, a share is no
+            number, or `embed` gives no row for each text.
     """
 
     def read() -> pd.DataFrame:
         table = read_table(source)
         check_columns(table, [text, target, *identities], "text, target, identities")
+        # Before embedding, which can take hours.
+        check_complete(table[target])
+        shares = pd.DataFrame(numbers(table, [target, *identities]), columns=[target, *identities])
         texts = table[text].fillna("").astype(str).tolist()
-        numbers = np.asarray(embed(texts), dtype=np.float32)
-        if numbers.ndim != 2 or len(numbers) != len(texts):
+        vectors = np.asarray(embed(texts), dtype=np.float32)
+        if vectors.ndim != 2 or len(vectors) != len(texts):
             raise DataError.of(
                 "embed",
-                found=f"shape {numbers.shape} for {len(texts)} texts",
+                found=f"shape {vectors.shape} for {len(texts)} texts",
                 expected="(N, D): a vector for each text",
                 mend="stack the vectors to one array",
             )
-        columns = {f"embedding_{i}": column for i, column in enumerate(numbers.T)}
+        columns = {f"embedding_{i}": column for i, column in enumerate(vectors.T)}
         for name in identities:
-            said = table[name] >= threshold
+            said = shares[name] >= threshold
             columns[name] = pd.Series(np.where(said, "yes", "no"), dtype="string").where(
-                table[name].notna()
+                shares[name].notna()
             )
-        columns["toxic"] = (table[target] >= threshold).astype(int)
+        columns["toxic"] = (shares[target] >= threshold).astype(int)
         return pd.DataFrame(columns)
 
     sensitive = {name: ["no", "yes"] for name in identities}

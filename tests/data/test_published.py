@@ -202,3 +202,15 @@ def test_comments_have_the_embeddings_that_were_asked_for(tmp_path):
     )
     with pytest.raises(DataError, match="a vector for each text"):
         civil_comments(path, lambda texts: np.zeros(3), identities=identities).setup()
+    for column, value, message in (
+        ("target", np.nan, "target 'target': found 240 rows without a label"),
+        ("target", "toxic", "numeric column 'target': found 240 values that are no numbers"),
+        ("male", "yes", "numeric column 'male': found 240 values that are no numbers"),
+    ):
+        changed = table.assign(**{column: value})
+        with pytest.raises(DataError, match=message):
+            civil_comments(changed, published_files.lengths, identities=identities).setup()
+    nullable = table.astype({"male": "Float64", "target": "string"})
+    again = civil_comments(nullable, published_files.lengths, identities=identities)
+    again.setup()
+    assert again.describe()["groups"] == facts["groups"]
