@@ -82,7 +82,8 @@ def read_target(
             mend="name another column",
         )
     quarters = pd.qcut(amounts, 4, labels=False, duplicates="drop")
-    return Target(amounts.astype(np.float32), Task("regression"), None, quarters.astype(np.int64))
+    single = _single_precision(str(column.name), amounts)
+    return Target(single, Task("regression"), None, quarters.astype(np.int64))
 
 
 def of_training(target: Target, rows: Ints) -> Task:
@@ -108,6 +109,22 @@ def of_training(target: Target, rows: Ints) -> Task:
         names = [target.task.classes[label] for label in missing]
         raise _unlearnable(f"no training row of {shorten(names)}", "rows of every class")
     return target.task
+
+
+def _single_precision(name: str, amounts: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """Amounts as float32, which must tell them apart to a thousandth of their deviation."""
+    with np.errstate(over="ignore"):
+        single = amounts.astype(np.float32)
+        lost, deviation = np.abs(amounts - single).max(), amounts.std()
+    if not lost < 1e-3 * deviation:
+        raise DataError.of(
+            f"target {name!r}",
+            found=f"amounts from {amounts.min():g} to {amounts.max():g} of deviation "
+            f"{deviation:g}, of which float32 would lose up to {lost:g}",
+            expected="amounts whose differences remain in float32",
+            mend="subtract an offset, or choose another unit",
+        )
+    return single
 
 
 def _classes(column: pd.Series, wanted: Sequence[object] | None) -> tuple[Ints, tuple[str, ...]]:

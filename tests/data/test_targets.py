@@ -95,6 +95,12 @@ def test_continuous_attributes_have_values_and_bins(module, table):
         quantile_bins(pd.Series([0] * 8 + [1, 2], name="x"))
 
 
+def test_amounts_that_float32_cannot_tell_apart_are_refused(module, table):
+    source = table.assign(hours=1.7e9 + 20 * table["hours"])  # steps of 128, at a deviation of 200
+    with pytest.raises(DataError, match=r"target 'hours': .* float32 .* subtract an offset"):
+        module(source=source, target="hours", positive=None, task="regression").setup()
+
+
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
