@@ -132,14 +132,51 @@ class ArrayDataModule(MemoryDataModule):
 
 
 def _check(inputs: Tensor | tuple[Tensor, Tensor], rows: int) -> None:
+    """Refuse what networks would stumble over, or learn NaN from, later.
+
+    Raises:
+        DataError: On other shapes, types or values than those of `Arrays`.
+    """
     parts = (inputs,) if isinstance(inputs, Tensor) else inputs
-    images = isinstance(inputs, Tensor) and inputs.ndim == 4 and inputs.is_floating_point()
-    sequences = len(parts) == 2 and parts[0].ndim in (2, 3) and parts[1].ndim == 1
-    if (images or sequences) and {len(part) for part in parts} == {rows}:
-        return
-    raise DataError.of(
-        "inputs",
-        found=f"shapes {[tuple(part.shape) for part in parts]} for {rows} rows of the table",
-        expected="images (N, C, height, width), or sequences (N, T) or (N, T, D) and lengths (N,)",
-        mend="give one input for each row of the table",
-    )
+    values, *lengths = parts
+    images = isinstance(inputs, Tensor) and values.ndim == 4
+    sequences = len(lengths) == 1 and values.ndim in (2, 3) and lengths[0].ndim == 1
+    tokens = values.ndim == 2
+    typed = values.dtype in (torch.int32, torch.int64) if tokens else values.is_floating_point()
+    typed = typed and all(part.dtype == torch.int64 for part in lengths)
+    fits = {len(part) for part in parts} == {rows} and values.numel() > 0
+    if not (images or sequences) or not typed or not fits:
+        shown = ", ".join(f"{part.dtype} {tuple(part.shape)}" for part in parts)
+        raise DataError.of(
+            "inputs",
+            found=f"{shown} for {rows} rows of the table",
+            expected="images (N, C, height, width) of floats, or sequences: int64 tokens (N, T) or "
+            "floats (N, T, D), and int64 lengths (N,)",
+            mend="give one input for each row of the table, images as .float() / 255",
+        )
+    _check_values(values)
+    if lengths:
+        _check_lengths(lengths[0], values.shape[1])
+
+
+def _check_values(values: Tensor) -> None:
+    tokens = values.ndim == 2
+    low, high = values.aminmax()  # NaN if there is one
+    if not (low.isfinite() and high.isfinite()) or (tokens and low < 0):
+        raise DataError.of(
+            "inputs",
+            found=f"values from {low:g} to {high:g}",
+            expected="tokens of 0 and more" if tokens else "finite numbers",
+            mend="recode or fill them",
+        )
+
+
+def _check_lengths(lengths: Tensor, steps: int) -> None:
+    shortest, longest = lengths.aminmax()
+    if shortest < 1 or longest > steps:
+        raise DataError.of(
+            "inputs",
+            found=f"lengths from {shortest} to {longest}",
+            expected=f"1 to {steps}, the number of steps",
+            mend="leave empty sequences out, or give them one step",
+        )

@@ -1,5 +1,7 @@
 """Digits with a bias put in, and rows from structural equations: what they promise is there."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -66,6 +68,19 @@ def test_inputs_that_fit_no_table_are_refused():
     table = pd.DataFrame({"y": [0, 1] * 40, "ink": ["red", "red", "blue", "blue"] * 20})
     for inputs in (torch.zeros(79, 3, 8, 8), torch.zeros(80, 8), (torch.zeros(80, 4),)):
         with pytest.raises(DataError, match="one input for each row"):
+            ArrayDataModule(Arrays(inputs, table), "y", ["ink"]).setup()
+    ones = torch.ones(80).long()
+    for inputs, message in (
+        (torch.zeros(80, 3, 8, 8).byte(), "torch.uint8 (80, 3, 8, 8)"),
+        (torch.full((80, 3, 8, 8), torch.nan), "values from nan to nan"),
+        ((torch.zeros(80, 4), ones), "torch.float32 (80, 4)"),
+        ((torch.zeros(80, 4, 2).long(), ones), "torch.int64 (80, 4, 2)"),
+        ((torch.zeros(80, 4).long(), ones.int()), "torch.int32 (80,)"),
+        ((torch.zeros(80, 4).long() - 1, ones), "values from -1 to -1, expected tokens"),
+        ((torch.zeros(80, 4, 2), 0 * ones), "lengths from 0 to 0, expected 1 to 4"),
+        ((torch.zeros(80, 4, 2), 5 * ones), "lengths from 5 to 5, expected 1 to 4"),
+    ):
+        with pytest.raises(DataError, match=re.escape(message)):
             ArrayDataModule(Arrays(inputs, table), "y", ["ink"]).setup()
     tokens = torch.randint(0, 9, (80, 5)), torch.full((80,), 5)
     data = ArrayDataModule(Arrays(tokens, table), "y", ["ink"])
