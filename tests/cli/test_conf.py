@@ -152,6 +152,12 @@ def test_every_method_trains_every_model(base, model, method):
     assert all(new < old for old, new in zip(before, after, strict=True))
 
 
+@pytest.mark.parametrize("name", ["biased_digits", "digit_rows"])
+def test_digits_are_ten_classes_where_asked(composed, name):
+    config = composed("dataset.target=digit", "dataset.task=multiclass", dataset=name)
+    assert build_data(config).task.outputs == 10
+
+
 def test_a_model_for_other_inputs_is_refused(composed):
     config = composed("model=cnn")
     with pytest.raises(ArgumentError, match=r"found CNN for tables.*pass model=mlp"):
