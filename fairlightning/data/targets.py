@@ -129,7 +129,7 @@ def _single_precision(name: str, amounts: npt.NDArray[np.float64]) -> npt.NDArra
 
 def _classes(column: pd.Series, wanted: Sequence[object] | None) -> tuple[Ints, tuple[str, ...]]:
     labels = as_labels(column)
-    names = sorted_labels(column) if wanted is None else [str(value) for value in wanted]
+    names = sorted_labels(column) if wanted is None else list(map(str, as_labels(list(wanted))))
     unknown = labels[~labels.isin(names)]
     if len(unknown) or len(names) < 3 or len(set(names)) < len(names):
         raise DataError.of(

@@ -147,7 +147,7 @@ def sensitive_groups(
     """
     found = {name: sorted_labels(frame[name]) for name in names}
     for name, values in found.items():
-        wanted = [str(value) for value in listed.get(name, values)]
+        wanted = list(map(str, as_labels(list(listed.get(name, values)))))
         present = [value for value in wanted if value in values]
         if len(present) < 2:
             raise DataError.of(

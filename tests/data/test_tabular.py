@@ -258,8 +258,10 @@ def test_numeric_categories_are_sorted_as_numbers_and_typed_freely(module, table
         data.setup()
         assert data.groups.to_dict() == {"band": ["2", "9", "10"]}
         assert data.describe()["unknown_sensitive"] == {"band": 0}
-    listed = module(source=table.assign(band=band), sensitive={"band": [10, 2]})
-    listed.setup()
+    for column, values in ((band, [10, 2]), (band.astype(float), [10.0, 2.0])):
+        listed = module(source=table.assign(band=column), sensitive={"band": values})
+        listed.setup()
+        assert listed.groups.to_dict() == {"band": ["10", "2"]}
     assert listed.describe()["unlisted_sensitive"] == {"band": {"9": 133}}
 
 

@@ -35,6 +35,14 @@ def test_classes_keep_their_order_and_share_of_every_split(module, table):
     )
     numbers.setup()
     assert numbers.task.classes == ("1", "2", "9", "10")
+    listed = module(
+        source=table.assign(label=[2.0, 10.0, 1.0, 9.0] * 100),
+        positive=None,
+        task="ordinal",
+        classes=[1.0, 2.0, 9.0, 10.0],
+    )
+    listed.setup()
+    assert listed.task.classes == ("1", "2", "9", "10")
 
 
 def test_ordinal_classes_go_from_low_to_high(module):
