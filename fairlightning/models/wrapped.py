@@ -75,10 +75,15 @@ class Wrapped(nn.Module):
     def _run(self, inputs: Any) -> tuple[Any, list[Any]]:
         kept: list[Any] = []
 
-        def keep(_: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
-            kept.append(output if self.side == "output" else arguments[0])
+        def keep(_: nn.Module, arguments: tuple[Any, ...], output: Any = None) -> None:
+            value = output if self.side == "output" else arguments[0]
+            # A copy, since an activation may change it in place as soon as the hook returns.
+            kept.append(value.clone() if isinstance(value, Tensor) else value)
 
-        handle = self.module.get_submodule(self.layer).register_forward_hook(keep)
+        layer = self.module.get_submodule(self.layer)
+        before = self.side == "input"
+        watch = layer.register_forward_pre_hook if before else layer.register_forward_hook
+        handle = watch(keep)
         try:
             return self.module(inputs), kept
         finally:

@@ -35,6 +35,15 @@ def test_input_of_the_last_layer():
     assert network.sizes == {"logits": 1, "representation": 12}
 
 
+@pytest.mark.parametrize(("layer", "side"), [("0", "output"), ("1", "input")])
+def test_an_activation_in_place_changes_nothing(layer, side):
+    net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(inplace=True), nn.Linear(8, 1))
+    x = torch.randn(5, 4)
+    logits, representation = Wrapped(net, layer, x, side=side)(x)
+    torch.testing.assert_close(representation, net[0](x))
+    torch.testing.assert_close(logits, net[2](representation.relu()))
+
+
 def test_gradients_reach_what_comes_before_the_layer_alone():
     network = Wrapped(Net(), "body", images(2))
     network(images()).representation.square().sum().backward()
