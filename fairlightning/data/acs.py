@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from fairlightning.data.download import Download, PublishedTable
+from fairlightning.data.roles import column_list
 from fairlightning.data.tabular import TabularDataModule
 from fairlightning.exceptions import check_choice
 
@@ -102,12 +103,13 @@ def acs(
 
     Raises:
         ArgumentError: If there is no such task.
+        DataError: If `states` is a text.
     """
     wanted = TASKS[check_choice("task", task, TASKS)]
     features = wanted.features.split()
     downloads = [
         Download(f"{PUMS}/{year}/1-Year/csv_p{state.lower()}.zip", f"acs_{year}_{state}.zip")
-        for state in states
+        for state in column_list("states", states)
     ]
 
     def read(paths: Sequence[Path]) -> pd.DataFrame:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fairlightning.data.arrays import ArrayDataModule, Arrays
+from fairlightning.data.loader import check_at_least
 from fairlightning.data.table import check_columns
 from fairlightning.exceptions import DataError, SetupError
 
@@ -42,8 +43,10 @@ def celeba(
         **overrides: Arguments of `ArrayDataModule`.
 
     Raises:
-        DataError: In `setup`, if a file is missing or an attribute does not exist.
+        DataError: If `max_rows` is below 1; in `setup`, if a file is missing or an attribute does
+            not exist.
     """
+    _check_rows(max_rows)
 
     def read() -> Arrays:
         folder = _folder(
@@ -87,13 +90,23 @@ def utkface(
         **overrides: Arguments of `ArrayDataModule`.
 
     Raises:
-        DataError: In `setup`, if there are no images or columns, or the label of one is unknown.
+        DataError: If `max_rows` is below 1; in `setup`, if there are no images or columns, or the
+            label of one is unknown or its name does not begin with an age.
     """
+    _check_rows(max_rows)
 
     def read() -> Arrays:
         paths = sorted(path for path in _folder(root).iterdir() if path.suffix == ".jpg")
         paths = paths[:max_rows]
         facts = [path.name.split("_")[:-1] for path in paths]
+        for path, fact in zip(paths, facts, strict=True):
+            if not fact or not fact[0].isdecimal():
+                raise DataError.of(
+                    "root",
+                    found=f"the image {path.name!r}",
+                    expected="names that begin with an age, [age]_[gender]_[race]_[date].jpg",
+                    mend="move what is no face of UTKFace elsewhere",
+                )
         table = pd.DataFrame(
             {
                 "over_30": [int(int(fact[0]) > 30) for fact in facts],
@@ -105,6 +118,11 @@ def utkface(
 
     positive = {"gender": "female"}.get(target)
     return ArrayDataModule(read, target, list(sensitive), **{"positive": positive, **overrides})
+
+
+def _check_rows(max_rows: int | None) -> None:
+    if max_rows is not None:
+        check_at_least("max_rows", max_rows, 1)
 
 
 def _folder(root: str | Path, *needed: str) -> Path:

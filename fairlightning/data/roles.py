@@ -140,12 +140,12 @@ class Roles:
 
 
 def column_list(argument: str, names: Iterable[str]) -> tuple[str, ...]:
-    """`names` as a tuple, refusing a plain string, whose letters would pass for column names."""
+    """`names` as a tuple, refusing a plain string, whose letters would pass for names."""
     if isinstance(names, str):
         raise DataError.of(
             argument,
             found=f"the text {names!r}",
-            expected="a list of column names",
+            expected="a list of names",
             mend=f"pass {argument}=[{names!r}]",
         )
     return tuple(names)

@@ -149,6 +149,8 @@ def test_acs_asks_whom_it_should(tmp_path, task):
 def test_an_unknown_task_is_refused():
     with pytest.raises(ArgumentError, match="did you mean 'income'"):
         acs("incom")
+    with pytest.raises(DataError, match="states: found the text 'CA'"):
+        acs("income", states="CA")
 
 
 def test_celeba_from_official_files(tmp_path):
@@ -182,6 +184,12 @@ def test_utkface_from_file_names(tmp_path):
     assert module.describe()["positive"] == "female"
     with pytest.raises(DataError, match="no images"):
         data.utkface(tmp_path).setup()
+    (tmp_path / "faces" / "cover.jpg").touch()
+    with pytest.raises(DataError, match=r"the image 'cover\.jpg'.*begin with an age"):
+        data.utkface(tmp_path / "faces").setup()
+    for make in (data.utkface, data.celeba):
+        with pytest.raises(DataError, match="max_rows: found -5"):
+            make(tmp_path / "faces", max_rows=-5)
 
 
 def test_comments_have_the_embeddings_that_were_asked_for(tmp_path):
