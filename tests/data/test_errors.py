@@ -10,6 +10,7 @@ import torch
 
 from fairlightning.data import ArrayDataModule, Arrays, TabularDataModule
 from fairlightning.exceptions import DataError
+from fairlightning.verification.files import PREDICTION_COLUMNS
 
 
 def assert_refused(build, *parts, **arguments):
@@ -132,7 +133,7 @@ def test_tables_that_cannot_be_used(module, table, change, arguments, parts):
     assert_refused(module, *parts, source=change(table.copy()), **arguments)
 
 
-@pytest.mark.parametrize("name", ["score", "score_low", "split", "target", "weight"])
+@pytest.mark.parametrize("name", [*PREDICTION_COLUMNS, "score_low", "prediction", "weight"])
 @pytest.mark.parametrize("form", ["table", "images"])
 def test_names_of_columns_of_predictions(module, table, name, form):
     table = table.rename(columns={"sex": name})
