@@ -96,9 +96,10 @@ def rates_from_sums(total: Tensor, mass: Tensor, support: Tensor | None = None) 
 def mean_scores(total: Tensor, mass: Tensor) -> Tensor:
     """Divide sums by masses ≥ 0; a sum of no mass gives 0, which is no rate and must be masked.
 
-    Clamping the denominator keeps the gradient finite at 0; `where(n > 0, s / n, ...)` does not.
+    No mass is taken for 1. The reciprocal of a tiny number times a λ, or divided once more, would
+    overflow in the gradient and make it NaN; so does `where(n > 0, s / n, ...)`.
     """
-    return total / mass.clamp_min(torch.finfo(mass.dtype).tiny)
+    return total / mass.masked_fill(mass < torch.finfo(mass.dtype).tiny, 1.0)
 
 
 def group_rates(

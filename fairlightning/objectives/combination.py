@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fairlightning.exceptions import ArgumentError
+from fairlightning.functional.rates import mean_scores
 from fairlightning.objectives.base import Constraint, Losses, Objective, Term
 
 
@@ -150,5 +151,5 @@ def mean_task_loss(
         )
     if row_weight is None:
         return task_loss.mean(-1)
-    mass = row_weight.sum().clamp_min(torch.finfo(task_loss.dtype).tiny)
-    return (task_loss * row_weight).sum(-1) / mass
+    weighted = task_loss * row_weight
+    return mean_scores(weighted.sum(-1), row_weight.sum().to(weighted.dtype))

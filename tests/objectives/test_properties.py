@@ -260,6 +260,17 @@ def test_row_weight_equals_repeated_rows(options):
 
 
 @parity
+@pytest.mark.parametrize("weight", [0.0, 1e-6])
+def test_rows_that_weigh_little_leave_a_finite_gradient_at_any_lambda(options, weight):
+    if options.get("debiased") and "bins" not in options:
+        return  # refuses row weights
+    batch = step(dtype=torch.float32, row_weight=torch.full((60,), weight))
+    logits = batch.logits.requires_grad_()
+    (gradient,) = torch.autograd.grad(100 * value(options, batch), logits)
+    assert torch.isfinite(gradient).all()
+
+
+@parity
 def test_meta_device_runs_without_reading_values(options):
     batch = step()
     parts = [part.to("meta") for part in (batch.logits, batch.target, batch.sensitive)]

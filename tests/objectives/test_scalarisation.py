@@ -30,6 +30,7 @@ from fairlightning.objectives import (
     Step,
 )
 from fairlightning.objectives.base import Term
+from fairlightning.objectives.combination import mean_task_loss
 
 GROUPS = GroupSpec({"sex": ["F", "M"]})
 RULES = {
@@ -216,3 +217,11 @@ def test_names_that_do_not_fit_the_terms_are_refused(rule, words):
     terms, weights = {"parity": Term(torch.tensor(0.1))}, {"parity": torch.tensor(1.0)}
     with pytest.raises(ArgumentError, match=words):
         rule(torch.tensor(0.4), terms, weights)
+
+
+def test_a_task_loss_over_rows_without_weight_is_zero():
+    losses = torch.ones(2, dtype=torch.float64, requires_grad=True)
+    found = mean_task_loss(losses, torch.zeros(2))
+    (gradient,) = torch.autograd.grad(100 * found, losses)
+    assert found == 0
+    assert (gradient == 0).all()

@@ -19,7 +19,7 @@ from fairlightning.functional.projection.problem import (
     check_probabilities,
     to_host,
 )
-from fairlightning.functional.rates import at_least_float32
+from fairlightning.functional.rates import at_least_float32, mean_scores
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -158,8 +158,7 @@ def projection_distance(
     if weight is None:
         return each.sum(-1) / max(each.shape[-1], 1)
     weight = weight.detach().to(p.dtype)
-    result: Tensor = (each * weight).sum(-1) / weight.sum().clamp_min(torch.finfo(p.dtype).tiny)
-    return result
+    return mean_scores((each * weight).sum(-1), weight.sum())
 
 
 def _relative_entropy(x: Tensor, p: Tensor) -> Tensor:
