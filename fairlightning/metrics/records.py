@@ -20,6 +20,7 @@ _HIGHER_IS_BETTER = {
     **{name: proportion.higher_is_better for name, proportion in PROPORTIONS.items()},
     **dict.fromkeys(("f1", "balanced_accuracy", "auroc", "auroc_bpsn", "auroc_bnsp"), True),
     **dict.fromkeys(("brier", "calibration_error"), False),
+    **dict.fromkeys(("mean_absolute_error", "root_mean_squared_error"), False),
 }
 _NAMES = {
     "auroc": "AUROC",
@@ -127,12 +128,15 @@ class Change:
 def higher_is_better(metric: str) -> bool | None:
     """Say which way a metric should go; None if neither way is good in itself.
 
+    The figure of the worst group should go the way of the figure itself.
+
     >>> higher_is_better("demographic_parity_difference"), higher_is_better("selection_rate")
     (False, None)
     """
+    metric = metric.removeprefix("worst_group_")
     if metric.endswith("_difference"):
         return False
-    if metric.endswith("_ratio") or metric.startswith("worst_group_"):
+    if metric.endswith("_ratio"):
         return True
     return _HIGHER_IS_BETTER.get(metric)
 

@@ -23,6 +23,7 @@ from fairlightning.functional.moments import (
     standard_errors,
 )
 from fairlightning.groups import GroupSpec
+from fairlightning.metrics.records import Change, Key
 from fairlightning.metrics.regression import (
     ExactGroupDistribution,
     GroupDistribution,
@@ -180,6 +181,13 @@ def test_gaps_and_the_worst_group():
         fn.figure_errors(moments, "mean_targets")
     everyone = overall_moments(metric.compute())
     assert fn.mean_prediction(everyone) == (3.0, 4)
+
+
+@pytest.mark.parametrize("error", ["mean_absolute_error", "root_mean_squared_error"])
+def test_errors_should_go_down_also_those_of_the_worst_group(error):
+    for metric in (error, f"worst_group_{error}"):
+        assert Change(Key("test", metric, None, None), 5.0, 15.0, 100).better is False
+    assert Change(Key("test", "worst_group_accuracy", None, None), 0.5, 0.8, 100).better
 
 
 @pytest.mark.filterwarnings("error")
