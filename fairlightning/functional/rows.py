@@ -98,17 +98,20 @@ def _all_labels(target: Tensor) -> bool:
 
 
 def check_weight(weight: Tensor, rows: int) -> Tensor:
-    """Return the row weights as `(N,)` after checking that none is negative or NaN.
+    """Return the row weights as `(N,)` after checking that all are at least 0 and finite.
+
+    Integers and booleans become float32, since masses are divided by.
 
     Raises:
         ArgumentError: If the shape or a weight is another; see `check_target`.
     """
     weight = check_column("weight", weight.detach(), rows)
-    if not _holds(weight >= 0):
+    weight = weight if weight.is_floating_point() else weight.float()
+    if not _holds((weight >= 0) & (weight < torch.inf)):
         raise ArgumentError.of(
             "weight",
             found=f"weights from {weight.min().item()} to {weight.max().item()}",
-            expected="0 or more in every row",
+            expected="0 or more and finite in every row",
             mend="drop the rows, or give them the weight 0",
         )
     return weight

@@ -299,6 +299,7 @@ def test_undefined_rows_leave_nothing_to_trust(value):
         ({"target": torch.zeros(4)}, "target.*4"),
         ({"sensitive": torch.tensor([[2, 0]] * 5)}, "sensitive"),
         ({"weight": torch.tensor([1.0, 1, -1, 1, 1])}, "weight.*-1.0"),
+        ({"weight": torch.tensor([1.0, 1, torch.inf, 1, 1])}, "weight.*to inf"),
     ],
 )
 def test_wrong_rows_are_refused(change, words):

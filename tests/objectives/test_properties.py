@@ -16,6 +16,8 @@ from fairlightning.objectives import (
     BoundedGroupLoss,
     CalibrationPenalty,
     DependencePenalty,
+    Fairness,
+    FairnessHead,
     GroupDRO,
     ParityPenalty,
     RateConstraint,
@@ -268,6 +270,22 @@ def test_rows_that_weigh_little_leave_a_finite_gradient_at_any_lambda(options, w
     logits = batch.logits.requires_grad_()
     (gradient,) = torch.autograd.grad(100 * value(options, batch), logits)
     assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("objective", [Adversary, FairnessHead])
+def test_weights_may_be_whole_numbers_and_are_finite(objective):
+    fairness = Fairness(SPEC)
+    fairness.add("it", objective(SPEC, in_features=5))
+    batch = step(dtype=torch.float32, representation=torch.randn(60, 5))
+
+    def loss(weight):
+        return fairness(torch.tensor(0.0), batch._replace(row_weight=weight))
+
+    weight = torch.arange(60) % 3
+    assert torch.equal(loss(weight), loss(weight.float()))
+    assert torch.equal(loss(weight > 0), loss((weight > 0).float()))
+    with pytest.raises(ArgumentError, match="finite"):
+        loss(torch.where(weight > 0, torch.inf, 1.0))
 
 
 @parity

@@ -108,7 +108,7 @@ class Problem(NamedTuple):
             ArgumentError: On ε < 0 or NaN, or on ids or weights of another shape, type or range.
         """
         epsilon = check_epsilon(epsilon)
-        each = None if weight is None else _check_weight(weight, rows)
+        each = None if weight is None else to_host(check_weight(weight, rows))
         codes = _check_cells(cells, rows)
         numbers = np.arange(sum(cells.blocks))[:, None]
         inside = numbers == codes[0]
@@ -130,18 +130,6 @@ def _block_matrix(blocks: tuple[int, ...]) -> Array:
     matrix = np.repeat(np.eye(len(blocks)), blocks, axis=1)
     matrix.setflags(write=False)
     return matrix
-
-
-def _check_weight(weight: Tensor, rows: int) -> Array:
-    host = to_host(check_weight(weight, rows))
-    if not np.isfinite(host).all():
-        raise ArgumentError.of(
-            "weight",
-            found=f"{host.max():g}",
-            expected="finite weights",
-            mend="give rows that must not move a large weight, or leave them out",
-        )
-    return host
 
 
 def _check_cells(cells: Cells, rows: int) -> NDArray[np.int64]:
