@@ -117,6 +117,31 @@ def check_weight(weight: Tensor, rows: int) -> Tensor:
     return weight
 
 
+def check_standardised(argument: str, values: Tensor, mend: str) -> None:
+    """Refuse values in raw units: of at least 8, nine in ten lie more than 5 from 0.
+
+    Of values with mean 0 and standard deviation 1 at most 1 in 25 does (Chebyshev's inequality),
+    however skewed they are.
+
+    Args:
+        argument: Name of the argument, for the message.
+        values: `(N,)` or `(N, B)`, NaN for unknown.
+        mend: How they are brought there, for the message.
+
+    Raises:
+        ArgumentError: If a column is in raw units, or a value infinite; see `check_target`.
+    """
+    known, far = (~values.isnan()).sum(0), (values.abs() > 5).sum(0)
+    if not _holds(~values.isinf().any(0) & ((known < 8) | (10 * far < 9 * known))):
+        low, high = values[~values.isnan()].aminmax()
+        raise ArgumentError.of(
+            argument,
+            found=f"values from {low:g} to {high:g}",
+            expected="finite ones, of mean 0 and standard deviation 1 over the training rows",
+            mend=mend,
+        )
+
+
 def check_threshold(threshold: float) -> float:
     """Return the threshold after checking that it lies strictly between 0 and 1.
 

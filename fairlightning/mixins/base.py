@@ -108,8 +108,9 @@ class FairnessMixin:
             weight: `(N,)` row weights, if rows are weighted.
             checked: Pass `batch.checked` of our data modules, whose rows were checked when the
                 table was read; saves a few percent of a small training step.
-            continuous: `(N, B)` values of the continuous attributes of the groups, NaN for unknown,
-                divided by their standard deviation.
+            continuous: `(N, B)` values of the continuous attributes of the groups, minus their mean
+                and divided by their standard deviation, both over the training rows; NaN for
+                unknown.
             inputs: What the network read, for objectives of individual fairness.
             predict: From such inputs to logits, or to a tuple that begins with them: the network,
                 for objectives that look at rows a second time. Pass a module or a method of one:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fairlightning.exceptions import ArgumentError, MissingFieldError
 from fairlightning.functional.columns import Columns
-from fairlightning.functional.rows import check_weight
+from fairlightning.functional.rows import check_standardised, check_weight
 from fairlightning.functional.tasks import Task, TaskKind, check_outputs, checked_target
 from fairlightning.groups import GroupSpec
 
@@ -32,8 +32,8 @@ class Step(NamedTuple):
         row_weight: `(N,)` weights of the rows, or None where each counts once.
         checked: Whether labels, codes and weights are known to be in range, as those of our data
             modules are: they were checked once, when the table was read.
-        continuous: `(N, B)` values of the continuous sensitive attributes, NaN for unknown, of a
-            standard deviation of about 1.
+        continuous: `(N, B)` values of the continuous sensitive attributes, of mean 0 and standard
+            deviation 1 over the training rows, NaN for unknown.
         task: What logits and target are.
         ordered: Whether classes are steps from low to high.
         inputs: What the network read, in whatever form; `(numeric, categorical)` for our tables.
@@ -84,6 +84,7 @@ def checked_step(step: Step, groups: GroupSpec, task: Task = BINARY) -> Step:
     continuous = step.continuous
     if continuous is not None:
         continuous = groups.check_continuous(continuous, rows)
+        check_standardised("continuous", continuous, "(values - mean) / standard deviation of each")
     return step._replace(
         logits=logits,
         target=target,
@@ -152,6 +153,8 @@ class Objective(nn.Module, ABC):
             gradient aggregation: a multiplier sets it, or it acts before the combination.
         additive: Whether the sums of several batches give the term of the joined batch. If not,
             they give the mean over batches, and training on several ranks is refused.
+        in_deviations: Whether amounts of a regression must be in standard deviations, since it
+            compares them on a scale of its own, off which it would see nothing.
         learning_rate_factor: Learning rate of its private parameters, relative to the network's.
         weight: Buffer, the λ in force, `()`, or `(K,)` for K models trained together; changed in
             place, once per optimizer step at most. Not part of a checkpoint: it follows from
@@ -167,6 +170,7 @@ class Objective(nn.Module, ABC):
     stackable: bool = True
     weighs_itself: bool = False
     additive: bool = True
+    in_deviations: bool = False
     learning_rate_factor: float = 1.0
     weight: Tensor
     factor: Tensor

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fairlightning.exceptions import ArgumentError, SetupError, check_choice
+from fairlightning.functional.rows import check_standardised
 from fairlightning.functional.tasks import Task
 from fairlightning.groups import GroupSpec
 from fairlightning.objectives.base import (
@@ -26,6 +27,8 @@ from fairlightning.objectives.strengths import Strength, Strengths
 
 Sums: TypeAlias = Mapping[str, tuple[Tensor, ...]]
 """Additive sums by the name of the objective."""
+
+_TELL_UNIT = "pass task=Task('regression', center=mean, scale=deviation of the target)"
 
 
 class Observation(NamedTuple):
@@ -257,6 +260,8 @@ class Fairness(nn.Module):
         if step.logits is None or step.target is None:
             return step
         one, other = map(self.task.standardised, (step.logits, step.target))
+        if any(objective.in_deviations for _, objective in self.items()):
+            check_standardised("target", other, _TELL_UNIT)
         return step._replace(logits=one, target=other)
 
     def finish(self, sums: Sums) -> Losses:

@@ -309,6 +309,45 @@ def test_fairness_refuses_tasks_by_name_and_standardises_amounts():
             Fairness(GROUPS, task=task).eval()(torch.tensor(0.0), wrong)
 
 
+@pytest.mark.parametrize("measure", ["hgr", "hsic", "mmd"])
+def test_measures_with_a_scale_of_their_own_refuse_amounts_in_raw_units(measure):
+    batch = rows("regression")
+    hours = batch._replace(logits=5 * batch.logits + 35, target=5 * batch.target + 35)
+
+    def look(task, batch):
+        fairness = Fairness(GROUPS, task=task)
+        fairness.add("dependence", DependencePenalty(GROUPS, measure=measure))
+        return fairness(torch.tensor(0.0), batch)
+
+    assert torch.allclose(
+        look("regression", batch), look(Task("regression", center=35.0, scale=5.0), hours)
+    )
+    with pytest.raises(ArgumentError, match=r"target: found values from 2.* center=mean"):
+        look("regression", hours)
+    with pytest.raises(ArgumentError, match="mean 0"):
+        look("regression", batch._replace(target=1e4 * batch.target))
+
+
+def test_continuous_values_are_finite_and_standardised():
+    fairness = Fairness(AGE).eval()
+    batch = aged()
+
+    def look(values):
+        fairness(torch.tensor(0.0), batch._replace(continuous=values))
+
+    ages = batch.continuous
+    look(ages)
+    look(ages[..., 0])
+    look(ages.exp().square())  # skewed, as incomes are
+    look(torch.full_like(ages, torch.nan))
+    with pytest.raises(ArgumentError, match=r"continuous: found values from 1.* mean 0"):
+        look(13 * ages.abs() + 17)
+    with pytest.raises(ArgumentError, match=r"found values from .* to inf"):
+        look(torch.where(ages > 2, torch.inf, ages))
+    few = Step(batch.logits[:4], *(x[:4] for x in batch[1:3]), continuous=ages[:4] + 40)
+    fairness(torch.tensor(0.0), few)  # too few to tell
+
+
 def test_four_fifths_is_what_the_ratio_lacks():
     rates = Rates(torch.tensor([[0.2, 0.5, 0.9]]), torch.tensor([[5.0, 5.0, 0.0]]))
     assert parity_gap(rates, "ratio").item() == pytest.approx(0.8 - 0.4)
