@@ -42,7 +42,7 @@ def pearson_from_sums(sums: Tensor) -> Tensor:
     """Squared Pearson correlation of scores and values.
 
     Variances below 1e-6 are taken for 1e-6, so that nearly constant scores have no unbounded
-    gradient.
+    gradient. In float32 digits are lost where a mean is many deviations from 0.
 
     Args:
         sums: `(..., 6)` sums of `product_moments` over rows.
@@ -59,7 +59,8 @@ def pearson_from_sums(sums: Tensor) -> Tensor:
     value, value_square, score, score_square, product = mean.unbind(-1)
     covariance = product - score * value
     spread = (score_square - score.square()).clamp_min(_LEAST_VARIANCE)
-    return covariance.square() / (spread * (value_square - value.square()).clamp_min(1e-6))
+    value_spread = (value_square - value.square()).clamp_min(_LEAST_VARIANCE)
+    return (covariance.square() / (spread * value_spread)).clamp_max(1.0)
 
 
 def soft_bins(values: Tensor, ends: tuple[float, float], count: int = GRID) -> Tensor:

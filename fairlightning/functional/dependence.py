@@ -58,7 +58,7 @@ def correlation(
     are taken for 1e-6, so that nearly constant scores have no unbounded gradient.
 
     Args:
-        scores: `(..., N)` scores of a range of about 1, such as probabilities.
+        scores: `(..., N)` scores of a spread of about 1, such as probabilities, around any mean.
         group: `(N,)` int64 ids in `[-1, num_groups)`.
         num_groups: Number of groups `G`.
         weight: `(N,)` row weights ≥ 0.
@@ -69,17 +69,24 @@ def correlation(
     >>> round(correlation(torch.tensor([0.0, 1, 1, 1]), torch.tensor([0, 0, 1, 1]), 2).item(), 4)
     0.3333
     """
-    total, mass, *_, square = _group_sums(scores, group, num_groups, weight, square=True)
+    total, mass, *_ = _group_sums(scores, group, num_groups, weight)
+    mean = mean_scores(total.sum(-1, keepdim=True), mass.sum(-1, keepdim=True)).detach()
+    # Far from 0, squares would leave no digits to the variance.
+    centred = at_least_float32(scores) - mean
+    total, mass, *_, square = _group_sums(centred, group, num_groups, weight, square=True)
     return correlation_from_sums(total, mass, square)
 
 
 def correlation_from_sums(total: Tensor, mass: Tensor, square: Tensor) -> Tensor:
-    """η² `(...)` from sums of scores, of row weights and of squared scores, each `(..., G)`."""
+    """η² `(...)` from sums of scores, of row weights and of squared scores, each `(..., G)`.
+
+    In float32 digits are lost where the scores' mean is many of their deviations from 0.
+    """
     everyone = mass.sum(-1)
     mean = mean_scores(total.sum(-1), everyone)
     variance = mean_scores(square.sum(-1), everyone) - mean.square()
     between = (_shares(mass) * _deviation(total, mass).square()).sum(-1)
-    return between / variance.clamp_min(_LEAST_VARIANCE) * _estimable(mass)
+    return (between / variance.clamp_min(_LEAST_VARIANCE)).clamp_max(1.0) * _estimable(mass)
 
 
 def mutual_information(

@@ -154,7 +154,7 @@ class Objective(nn.Module, ABC):
         additive: Whether the sums of several batches give the term of the joined batch. If not,
             they give the mean over batches, and training on several ranks is refused.
         in_deviations: Whether amounts of a regression must be in standard deviations, since it
-            compares them on a scale of its own, off which it would see nothing.
+            compares them on a scale of its own, off which it would see nothing, or noise.
         learning_rate_factor: Learning rate of its private parameters, relative to the network's.
         weight: Buffer, the λ in force, `()`, or `(K,)` for K models trained together; changed in
             place, once per optimizer step at most. Not part of a checkpoint: it follows from

@@ -86,8 +86,8 @@ class DependencePenalty(Objective):
     """Penalise the dependence of the scores on the sensitive attributes.
 
     Scores are probabilities, sigmoid(logit) or, of several classes, each of the softmax, over which
-    the value is averaged; of a regression they are the predictions, which `hgr`, `hsic` and `mmd`
-    take in deviations: `Fairness` refuses targets of which its `Task` does not tell the unit.
+    the value is averaged; of a regression they are the predictions, which all but the
+    Wasserstein distances take in deviations: `Fairness` refuses targets in raw units.
 
     `correlation` (Zafar et al. 2017, arXiv:1507.05259, as the share of variance that groups
     explain) and `mutual_information` (Kamishima et al. 2012) see the groups' mean scores, as parity
@@ -147,7 +147,8 @@ class DependencePenalty(Objective):
         self.measure: Measure = measure
         self.criterion: Criterion = criterion
         self.additive = measure in OF_SUMS
-        self.in_deviations = measure in ("hgr", "hsic", "mmd")  # grid, or bandwidth
+        # A grid, a bandwidth, or sums of squares, which far from 0 leave no digits to a variance.
+        self.in_deviations = measure in ("correlation", "hgr", "hsic", "mmd")
         if criterion != "demographic_parity":
             self.tasks = ("binary",)
         else:

@@ -7,8 +7,10 @@ from scipy.stats import wasserstein_distance
 from sklearn.metrics import mutual_info_score
 from torch.autograd import gradcheck
 
+from fairlightning.functional.continuous import pearson_from_sums, product_moments
 from fairlightning.functional.dependence import (
     correlation,
+    correlation_from_sums,
     covariance,
     hsic,
     mmd,
@@ -123,6 +125,18 @@ def test_correlation_of_several_groups_is_what_a_regression_on_them_explains():
     fitted = design @ np.linalg.lstsq(design, x, rcond=None)[0]
     expected = np.var(fitted) / np.var(x)
     assert correlation(scores, group, GROUPS).item() == pytest.approx(expected)
+
+
+def test_correlation_keeps_its_digits_far_from_zero_and_never_exceeds_1():
+    group = torch.arange(1000) % 2
+    scores = 30 * (torch.randn(1000) + 0.4 * group)
+    near, far = correlation(scores, group, 2), correlation(scores + 1e5, group, 2)
+    assert far.item() == pytest.approx(near.item(), rel=1e-3)
+    # Sums that have lost all digits of the variance.
+    total, mass, square = torch.tensor([1e6, 1e6 + 1]), torch.ones(2), torch.full((2,), 1e12)
+    assert correlation_from_sums(total, mass, square) <= 1
+    moments = product_moments(scores + 1e6, group * 1.0, torch.ones(1000))
+    assert pearson_from_sums(moments.sum(-1)) <= 1
 
 
 def test_mutual_information_of_decisions_is_sklearns():

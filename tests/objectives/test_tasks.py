@@ -309,7 +309,7 @@ def test_fairness_refuses_tasks_by_name_and_standardises_amounts():
             Fairness(GROUPS, task=task).eval()(torch.tensor(0.0), wrong)
 
 
-@pytest.mark.parametrize("measure", ["hgr", "hsic", "mmd"])
+@pytest.mark.parametrize("measure", ["correlation", "hgr", "hsic", "mmd"])
 def test_measures_with_a_scale_of_their_own_refuse_amounts_in_raw_units(measure):
     batch = rows("regression")
     hours = batch._replace(logits=5 * batch.logits + 35, target=5 * batch.target + 35)
