@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +13,7 @@ import torch
 from omegaconf import DictConfig
 from rich.markup import escape
 from rich.progress import track
-from torch import nn
+from torch import Tensor, nn
 
 from fairlightning.cli.build import build_front, build_network, build_trainer
 from fairlightning.cli.console import wide_console
@@ -58,6 +58,8 @@ class Member(NamedTuple):
 def front(config: DictConfig) -> Front | None:
     """Train several λ together, evaluate the models that none dominates, write the run's folder.
 
+    Unless it resumes, what an earlier run left in that folder makes room for this one.
+
     Args:
         config: As composed from `conf/front.yaml`.
 
@@ -73,6 +75,8 @@ def front(config: DictConfig) -> Front | None:
     settled = settled_config(config, data)
     module = build_front(settled, data)
     trainer = build_trainer(settled)
+    if config.resume is None and trainer.is_global_zero:
+        _clear(Path(config.run_dir))
     folder = fit(settled, trainer, module, data, console).path
     if not trainer.is_global_zero:
         return None
@@ -114,18 +118,15 @@ def kept_members(
     gives, or, conditioned on λ, nearly so.
     """
     keeper = next((c for c in trainer.callbacks if isinstance(c, ParetoCheckpoint)), None)  # type: ignore[attr-defined]
-    members = []
+    kept = []
     if keeper is not None:
-        members = [Member(kept.member or 0, kept.epoch, kept.path) for kept in keeper.kept]
+        kept = [Member(model.member or 0, model.epoch, model.path) for model in keeper.kept]
     plain = [k for k, settings in enumerate(settings_of(config)) if is_plain(settings)]
-    last = plain if members else range(module.members)
-    members += [
-        member
-        for member in (_saved(module, k, trainer.current_epoch - 1, folder) for k in last)
-        if member.path not in {kept.path for kept in members}
-    ]
-    baseline = _saved(module, plain[0], trainer.current_epoch - 1, folder) if plain else None
-    return sorted(members), baseline
+    last = {
+        k: _last(module, k, trainer.current_epoch - 1, kept, folder)
+        for k in (plain if kept else range(module.members))
+    }
+    return sorted({*kept, *last.values()}), last[plain[0]] if plain else None
 
 
 def evaluated(
@@ -173,12 +174,28 @@ def title(config: DictConfig) -> str:
     return f"{data}, {model}, {' + '.join(config.method.objectives)}"
 
 
-def _saved(module: FrontModule, k: int, epoch: int, folder: Path) -> Member:
-    path = folder / f"member={k},epoch={epoch}.pt"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        torch.save({n: v.cpu() for n, v in module.export(k).state_dict().items()}, path)
+def _last(module: FrontModule, k: int, epoch: int, kept: Sequence[Member], folder: Path) -> Member:
+    """A member after the last epoch: the file that was kept of it if there is one, else its own."""
+    state = {name: value.cpu() for name, value in module.export(k).state_dict().items()}
+    for member in kept:
+        # An epoch has several models where it is validated more than once.
+        if (member.number, member.epoch) == (k, epoch) and _holds(member.path, state):
+            return member
+    path = folder / f"member={k},last.pt"
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.save(state, path)
     return Member(k, epoch, path)
+
+
+def _holds(path: Path, state: Mapping[str, Tensor]) -> bool:
+    found = torch.load(path, map_location="cpu", weights_only=True)
+    return all(torch.equal(found[name], value) for name, value in state.items())
+
+
+def _clear(folder: Path) -> None:
+    """Remove the models of an earlier run, which nothing would tell from those of this one."""
+    for path in (folder / "front.json", *(folder / "members").glob("*.pt")):
+        path.unlink(missing_ok=True)
 
 
 def _scored(network: nn.Module, path: Path, data: MemoryDataModule) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """`fairlightning front`: one training, its files, and the models that can be loaded from them."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -10,10 +11,11 @@ from helpers import write_decision
 from hydra import compose, initialize_config_dir
 from matplotlib import image
 
-from fairlightning.cli.build import build_data, build_network, conf_dir, load_run
+from fairlightning.cli.build import build_data, build_front, build_network, conf_dir, load_run
 from fairlightning.cli.collect import collect
-from fairlightning.cli.front import front, settled_config
+from fairlightning.cli.front import front, kept_members, settled_config
 from fairlightning.exceptions import ArgumentError
+from fairlightning.front import Kept, ParetoCheckpoint
 from fairlightning.module import FairModule
 from fairlightning.verification import evaluate, read_front, read_predictions
 
@@ -75,9 +77,40 @@ def test_members_are_plain_networks_that_load(configured, tmp_path, table):
 
 def test_without_pareto_checkpoint_the_members_of_the_last_epoch_are_the_front(configured):
     made = front(configured("~callbacks.pareto"))
-    names = [f"member={k},epoch=2" for k in range(3)]
+    names = [f"member={k},last" for k in range(3)]
     assert [point.id for point in made.points] == names
     assert made.baseline_id == names[0]
+
+
+def test_a_second_run_in_the_same_folder_has_models_of_its_own(configured, tmp_path):
+    run = tmp_path / "run"
+    front(configured("trainer.max_epochs=1"))
+    made = front(configured("trainer.max_epochs=1", "seed=1", "~callbacks.pareto"))
+    last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    for name, value in torch.load(run / made.baseline.model, weights_only=True).items():
+        assert torch.equal(value, last[f"network.module.{name}"][0]), name
+    files = {path.stem for path in (run / "members").glob("*.pt")}
+    assert files == {point.id for point in made.points}
+
+
+def test_the_baseline_is_the_plain_member_after_the_last_step(configured, tmp_path):
+    config = configured()
+    data = build_data(config)
+    settled = settled_config(config, data)
+    module = build_front(settled, data)
+    keeper = ParetoCheckpoint(tmp_path, {"val/accuracy": "max"})
+    trainer = SimpleNamespace(callbacks=[keeper], current_epoch=1)
+    path = tmp_path / "member=0,epoch=0.pt"
+    keeper.kept = [Kept(0, 0, {}, path)]
+    torch.save(module.export(1).state_dict(), path)  # after half of the epoch, other weights
+    with torch.no_grad():
+        module.network.module.get_parameter(next(iter(torch.load(path))))[0] += 1
+    members, baseline = kept_members(trainer, module, settled, tmp_path)
+    assert len(members) == 2
+    saved, state = torch.load(baseline.path), module.export(0).state_dict()
+    assert all(torch.equal(saved[name], value) for name, value in state.items())
+    keeper.kept = [Kept(0, 0, {}, baseline.path)]  # the same model is no second one
+    assert kept_members(trainer, module, settled, tmp_path) == ([baseline], baseline)
 
 
 def test_one_network_conditioned_on_every_strength(configured, tmp_path):
