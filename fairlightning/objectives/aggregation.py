@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fairlightning.exceptions import ArgumentError, MissingFieldError, SetupError, check_choice
+from fairlightning.exceptions import (
+    ArgumentError,
+    FairnessWarning,
+    MissingFieldError,
+    SetupError,
+    check_choice,
+)
 from fairlightning.objectives.base import Term
 from fairlightning.objectives.combination import Combination
 from fairlightning.objectives.distributed import same_on_all_ranks, sum_over_ranks, world_size
+
+_SCALE_FREE = ("CAGrad", "DualProj", "UPGrad")
+"""Aggregators to whose weights a factor of all gradients means nothing, though TorchJD compares
+these with absolute thresholds, which therefore see gradients of norm 1 together."""
 
 
 class GradientAggregation(Combination):
@@ -25,11 +36,11 @@ class GradientAggregation(Combination):
     On several ranks J, and so the weights, are those of the joined batch.
 
     What it costs: one backward pass per term beside the usual one; memory for J, terms times
-    parameters; on several ranks, a reduction of J. Under gradient accumulation weights are found
-    for every batch by itself, so several small batches are not one large one. Float16 gradients
-    that underflow do so in J too, which the gradient scaler does not reach: take bfloat16. State
-    that an aggregator keeps between steps (NashMTL, GradVac, PCD, ExcessMTL) is not part of
-    checkpoints. Measured times are in docs/multi_objective.md.
+    parameters, also in float64; on several ranks, a reduction of J. Under gradient accumulation
+    weights are found for every batch by itself, so several small batches are not one large one.
+    Float16 gradients that underflow do so in J too, which the gradient scaler does not reach: take
+    bfloat16. State that an aggregator keeps between steps (NashMTL, GradVac, PCD, ExcessMTL) is not
+    part of checkpoints. Measured times are in docs/multi_objective.md.
 
     λ fixes only the scale of an objective: UPGrad, MGDA and CAGrad depend on it, IMTLG hardly. A
     term of weight 0 is left out. In evaluation, and as the total that is shown, terms have equal
@@ -44,6 +55,10 @@ class GradientAggregation(Combination):
         SetupError: If TorchJD, or a solver that the aggregator needs, is not installed.
         ArgumentError: On unknown aggregators, those without weights (ConFIG, GradDrop,
             TrimmedMean), or options that the aggregator refuses.
+
+    Warns:
+        FairnessWarning: When an aggregator gives all terms a weight of 0, as CAGrad does where no
+            direction improves both.
     """
 
     replaces_weights = True
@@ -100,8 +115,19 @@ class GradientAggregation(Combination):
                 expected=f"{len(rows)}, the task and every objective whose λ is not 0",
                 mend=f"pass options=dict(n_tasks={len(rows)})",
             )
+        # Solvers do not take bfloat16, and in squares of float32 a small conflict is lost.
+        rows = rows.double()
+        if self.name in _SCALE_FREE:
+            rows = rows / rows.norm().clamp_min(torch.finfo(rows.dtype).tiny)
         with torch.no_grad():
             weights: Tensor = self.aggregator.weighting(rows)
+        if not weights.any():
+            warnings.warn(
+                f"{self.name} gives all terms a weight of 0, so this step does not train the "
+                "network; if it goes on like this, pass another combination",
+                FairnessWarning,
+                stacklevel=2,
+            )
         return weights
 
 
@@ -152,7 +178,7 @@ def _build(name: str, options: Mapping[str, Any]) -> Any:
     check_choice("aggregator", name, weighted)
     made = {k: torch.tensor(v) if isinstance(v, list | tuple) else v for k, v in options.items()}
     try:
-        return classes[name](**made)
+        return classes[name](**{**_thresholds(name), **made})
     except ImportError as error:
         raise _missing_extra(name, str(error)) from error
     except (TypeError, ValueError) as error:
@@ -162,6 +188,19 @@ def _build(name: str, options: Mapping[str, Any]) -> Any:
             expected="the arguments of that class in TorchJD",
             mend=f"see torchjd.aggregation.{name}: {error}",
         ) from error
+
+
+def _thresholds(name: str) -> dict[str, Any]:
+    """Options by which a term counts whose gradient is much smaller than the others'.
+
+    TorchJD's own would not project a term that is 20 times smaller, and stop at one that is 10,000
+    times smaller; λ at the beginning of a ramp makes such terms.
+    """
+    from torchjd.linalg import QuadprogProjector
+
+    if name == "CAGrad":
+        return {"norm_eps": 1e-6}  # its weights go to 1/norm, and cancel no further in float32
+    return {"projector": QuadprogProjector(reg_eps=1e-11)} if name in _SCALE_FREE else {}
 
 
 def _missing_extra(name: str, reason: str) -> SetupError:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from fairlightning.exceptions import ArgumentError, MissingFieldError, SetupError
+from fairlightning.exceptions import ArgumentError, FairnessWarning, MissingFieldError, SetupError
 from fairlightning.groups import GroupSpec
 from fairlightning.objectives import (
     Adversary,
@@ -31,6 +31,7 @@ def test_a_missing_extra_is_named(monkeypatch):
 
 torchjd = pytest.importorskip("torchjd")
 from torchjd import aggregation  # noqa: E402
+from torchjd.linalg import QuadprogProjector  # noqa: E402
 
 OPTIONS = {
     "CAGrad": {"c": 0.5},
@@ -98,6 +99,8 @@ def test_gradient_is_torchjds_aggregation_of_the_jacobian(name):
     options = dict(OPTIONS.get(name, {}))
     if "weights" in options:
         options["weights"] = torch.tensor(options["weights"], dtype=torch.float64)
+    if name in ("DualProj", "UPGrad"):  # as exact as quadprog can
+        options["projector"] = QuadprogProjector(norm_eps=0.0, reg_eps=1e-11)
     torch.manual_seed(7)
     expected = getattr(aggregation, name)(**options)(torch.stack(rows))
     network.zero_grad()
@@ -106,6 +109,54 @@ def test_gradient_is_torchjds_aggregation_of_the_jacobian(name):
     found = flat_gradient(network)
     torch.testing.assert_close(found, expected.double(), rtol=1e-6, atol=1e-9)
     assert found.abs().max() > 0
+
+
+CONFLICT = torch.tensor([[1.0, 0.0, 0.0], [-0.8, 0.6, 0.0]])
+
+
+def direction(rule, rows):
+    """The aggregated gradient of losses that have these gradients."""
+    x = torch.zeros(rows.shape[1], dtype=rows.dtype, requires_grad=True)
+    task, other = rows @ x
+    one = torch.ones((), dtype=rows.dtype)
+    rule(task, {"parity": Term(other)}, {"parity": one}, (x,)).loss.backward()
+    return x.grad
+
+
+@pytest.mark.parametrize("name", ["DualProj", "UPGrad"])
+@pytest.mark.parametrize("ratio", [1.0, 1e-2, 1e-3])
+def test_projections_conflict_with_no_term_however_small(name, ratio):
+    found = direction(made(name), CONFLICT * torch.tensor([[1.0], [ratio]]))
+    assert (nn.functional.cosine_similarity(CONFLICT, found[None]) >= -1e-3).all()
+
+
+@pytest.mark.parametrize("name", ["CAGrad", "DualProj", "UPGrad"])
+def test_a_common_factor_of_the_gradients_is_one_of_the_direction(name):
+    rule = made(name)
+    expected = direction(rule, CONFLICT)
+    torch.testing.assert_close(1e6 * direction(rule, 1e-6 * CONFLICT), expected)
+
+
+def test_cagrad_trains_the_task_beside_a_term_that_hardly_has_a_gradient():
+    rows = CONFLICT * torch.tensor([[1.0], [1e-5]])
+    found = direction(made("CAGrad"), rows)
+    mean = rows.mean(0)
+    assert found @ rows[0] > 0.2
+    assert (found - mean).norm().item() == pytest.approx(0.5 * mean.norm().item(), rel=1e-3)
+
+
+def test_steps_that_do_not_train_are_told():
+    opposite = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+    with pytest.warns(FairnessWarning, match="CAGrad gives all terms a weight of 0"):
+        assert not direction(made("CAGrad"), opposite).any()
+
+
+@pytest.mark.parametrize("name", ["AlignedMTL", "CAGrad", "IMTLG", "NashMTL", "UPGrad"])
+def test_gradients_in_bfloat16(name):
+    options = {"n_tasks": 2} if name == "NashMTL" else {}
+    found = direction(made(name, **options), CONFLICT.bfloat16()).float()
+    expected = direction(made(name, **options), CONFLICT)
+    torch.testing.assert_close(found, expected, rtol=0.02, atol=0.02)
 
 
 def test_mgda_finds_a_pareto_stationary_point_that_is_known():
