@@ -68,8 +68,9 @@ class ParetoCheckpoint(L.Callback):
             `FairnessMonitor` and `FrontMonitor` log them; leave out `/member=<k>`.
         keep: Largest number of models, and of files, ≥ 1.
         reference: The worst values that count towards the hypervolume. 0 if not given for what is
-            maximised, 1 for differences between groups; anything else needs one. A model that is
-            not better than it in all criteria is the first to go.
+            maximised, 1 for differences between groups that are at most 1; anything else, such as
+            a gap of a regression, needs one. A model that is not better than it in all criteria is
+            the first to go.
         from_start: Keep models from the first epoch on, not only once every `LambdaRamp` has
             reached its final λ.
         figures_every_n_epochs: Draw the picture in every n-th epoch and at the end; 0: at the end

@@ -10,12 +10,14 @@ import numpy as np
 
 from fairlightning.exceptions import ArgumentError, check_choice
 from fairlightning.functional.pareto import Array
+from fairlightning.functional.regression import FIGURES
 
 DIRECTIONS = ("max", "min")
 
-_UP_TO_ONE = re.compile(
-    r"/fairness/(?!treatment_equality|equalized_odds_sum)\w+_difference/|/(brier|calibration_error)$"
-)
+_BEYOND_ONE = "|".join(("treatment_equality", "equalized_odds_sum", *FIGURES))
+"""Criteria whose differences may exceed 1; those of a regression are in units of the target."""
+
+_UP_TO_ONE = re.compile(rf"/fairness/(?!{_BEYOND_ONE})\w+_difference/|/(brier|calibration_error)$")
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class Criteria:
             directions: Name → direction; at least one.
             reference: Worst values. Where none is given it is 0 for what is maximised, and 1 for
                 the Brier score, the calibration error and the differences between groups that
-                are at most 1.
+                are at most 1: of rates and of AUROC, but neither of treatment equality, the sum of
+                equalized odds nor anything of a regression.
 
         Raises:
             ArgumentError: Without criteria, on an unknown direction, on a reference for something
@@ -94,7 +97,7 @@ def _worst(name: str, direction: str) -> float:
     raise ArgumentError.of(
         "reference",
         found=f"none for {name!r}",
-        expected="the worst value that counts, which is known of accuracies, gaps, Brier score "
-        "and calibration error alone",
+        expected="the worst value that counts, which is known of accuracies, gaps of rates, Brier "
+        "score and calibration error alone",
         mend=f"pass reference={{{name!r}: ...}}",
     )

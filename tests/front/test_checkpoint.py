@@ -21,6 +21,7 @@ from fairlightning.objectives import ParityPenalty
 SPEC = GroupSpec(GROUPS)
 ACCURACY = "val/accuracy"
 GAP = "val/fairness/demographic_parity_difference/sex"
+AMOUNT = "val/fairness/mean_prediction_difference/sex"
 TWO = {ACCURACY: "max", GAP: "min"}
 STRENGTH = (0.0, 0.3, 1.0, 3.0)
 
@@ -241,6 +242,7 @@ def test_nothing_kept_is_said(tmp_path):
         (dict(criteria={}), "criteria: found none"),
         (dict(criteria={ACCURACY: "up"}), "criteria.*'up'"),
         (dict(criteria={"val/loss/task": "min"}), "reference: found none for 'val/loss/task'"),
+        (dict(criteria={AMOUNT: "min"}), f"reference: found none for '{AMOUNT}'"),
         (dict(criteria=TWO, reference={"val/acc": 0.5}), "did you mean 'val/accuracy'"),
         (dict(criteria=TWO, reference={GAP: float("inf")}), "reference.*inf"),
         (dict(criteria=TWO, keep=0), "keep: found 0"),
