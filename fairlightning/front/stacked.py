@@ -26,8 +26,9 @@ class Stacked(nn.Module):
         shared: Whether all get the same inputs, or each its own along a leading axis of K.
 
     Raises:
-        ArgumentError: If there is none, they differ in more than the values of their parameters, or
-            a layer cannot be stacked: recurrent layers, running statistics other than BatchNorm's.
+        ArgumentError: If there is none, they differ in more than the values of their parameters, as
+            in an activation or a rate of dropout, or a layer cannot be stacked: recurrent layers,
+            running statistics other than BatchNorm's.
 
     Shapes: what a module returns, with a leading axis of K. Dropout draws for each by itself.
 
@@ -152,19 +153,31 @@ def check_layers(module: nn.Module) -> None:
 
 
 def _check_alike(first: nn.Module, other: nn.Module) -> None:
-    for kind in ("parameters", "buffers"):
-        ours, others = (dict(getattr(module, f"named_{kind}")()) for module in (first, other))
-        shapes = [{name: value.shape for name, value in side.items()} for side in (ours, others)]
-        same = type(first) is type(other) and shapes[0] == shapes[1]
-        # Other buffers are shared, so that what depends on them alone is computed once.
-        if same and kind == "buffers":
-            own = running(first)
-            same = all(torch.equal(ours[name], others[name]) for name in ours if name not in own)
+    own = running(first)
+    # Other buffers are shared, so that what depends on them alone is computed once.
+    shared = [name for name, _ in first.named_buffers() if name not in own]
+    ours, others = _architecture(first), _architecture(other)
+    for what, facts in ours.items():
+        same = facts == others[what]
+        if what == "buffers" and same:
+            same = all(torch.equal(first.get_buffer(n), other.get_buffer(n)) for n in shared)
         if not same:
             raise ArgumentError.of(
                 "networks",
-                found=f"members whose {kind} differ in "
-                + ("names, shapes or values" if kind == "buffers" else "names or shapes"),
-                expected="one architecture, with the same buffers",
+                found=f"members whose {what} differ",
+                expected="one architecture, with the same options, buffers and frozen parameters",
                 mend="build all members with the same arguments",
             )
+
+
+def _architecture(module: nn.Module) -> dict[str, object]:
+    """All that members must have in common but the values of buffers, by what it is called."""
+    return {
+        "parameters": {
+            name: (value.shape, value.requires_grad) for name, value in module.named_parameters()
+        },
+        "buffers": {name: value.shape for name, value in module.named_buffers()},
+        "layers or their options": [
+            (name, type(layer), layer.extra_repr()) for name, layer in module.named_modules()
+        ],
+    }
