@@ -192,13 +192,16 @@ class Mixture(NamedTuple):
 def best_mixture(costs: ArrayLike, bound: float) -> Mixture:
     """Randomised mixture of two models with the smallest first cost, its second within a bound.
 
-    Each row is decided by the one model or the other, drawn at random. Rates mix linearly, so
-    error and any difference between groups' rates *with sign* are the average of the two models',
-    and the convex hull of the front can be had. The absolute gap of the mixture is at most the
-    average of the absolute gaps, so the second cost is a bound, met in expectation. Its price is
-    that of chance: two people with equal features may be decided differently, and the same person
-    differently when asked twice, unless the draw is fixed per person. Where a decision must be
-    explained, or equals treated alike, take one model.
+    Each row is decided by the one model or the other, drawn at random. Rates over rows that do not
+    depend on the decision mix linearly: error, selection rate, true and false positive rate,
+    accuracy of a group. Their differences between groups *with sign* are the average of the two
+    models', and the convex hull of the front can be had. The absolute gap of the mixture is at most
+    the average of the absolute gaps, so the second cost is a bound, met in expectation, for
+    demographic parity, equal opportunity, equalized odds and accuracy parity. It is *none* for
+    predictive parity, treatment equality, calibration or AUROC: the gap of a mixture may exceed
+    those of both models. The price of a mixture is that of chance: two people with equal features
+    may be decided differently, and the same person differently when asked twice, unless the draw is
+    fixed per person. Where a decision must be explained, or equals treated alike, take one model.
 
     Args:
         costs: `(M, 2)`.
