@@ -2,7 +2,8 @@
 
 Each takes `values`, `weights` and `reference` of shapes that broadcast to `(..., M)`, M losses on
 the last axis, and returns `(...)`: a weighted loss, measured from the reference point, is
-weights · (values − reference). Weights are at least 0. Gradients reach the values; weights and
+weights · (values − reference). Weights are at least 0, and a loss of weight 0 does not count: it is
+no 0 in a maximum over losses below their reference. Gradients reach the values; weights and
 reference points are meant to carry none.
 """
 
@@ -29,7 +30,7 @@ def chebyshev(values: Tensor, weights: Tensor, reference: Tensor) -> Tensor:
     >>> chebyshev(torch.tensor([0.3, 0.1]), torch.tensor([1.0, 2.0]), torch.zeros(2))
     tensor(0.3000)
     """
-    return (weights * (values - reference)).amax(-1)
+    return _excess(values, weights, reference).amax(-1)
 
 
 def augmented_chebyshev(
@@ -56,8 +57,8 @@ def augmented_chebyshev(
             expected="a number of at least 0",
             mend="pass augmentation=0.05",
         )
-    excess = weights * (values - reference)
-    return excess.amax(-1) + augmentation * excess.sum(-1)
+    total = (weights * (values - reference)).sum(-1)
+    return _excess(values, weights, reference).amax(-1) + augmentation * total
 
 
 def smooth_chebyshev(
@@ -84,7 +85,7 @@ def smooth_chebyshev(
             expected="a number greater than 0",
             mend="pass temperature=0.05, or use chebyshev",
         )
-    excess = weights * (values - reference)
+    excess = _excess(values, weights, reference)
     return temperature * torch.logsumexp(excess / temperature, -1)
 
 
@@ -115,3 +116,9 @@ def bound_penalty(
     if penalty == "quadratic":
         excess = 0.5 * excess.square()
     return (weights * excess).sum(-1)
+
+
+def _excess(values: Tensor, weights: Tensor, reference: Tensor) -> Tensor:
+    """Weighted losses, -inf where the weight is 0, unless all are."""
+    counts = (weights > 0) | (weights == 0).all(-1, keepdim=True)
+    return torch.where(counts, weights * (values - reference), -torch.inf)

@@ -25,7 +25,8 @@ class _FromReference(Combination):
     """Base of rules on weighted losses `e_i = w_i (L_i − z_i)`, measured from a reference point.
 
     `w` is `task` for the task and the λ in force for every objective, so `method.strength` and
-    ramps move the preference: with λ small at first, the task is what the maximum picks.
+    ramps move the preference: with λ small at first, the task is what the maximum picks. A term of
+    weight 0 does not count, so with λ = 0 the task is minimised as without objectives.
     """
 
     replaces_weights = True

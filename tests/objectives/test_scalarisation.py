@@ -165,6 +165,17 @@ def test_ramps_and_strength_move_the_preference(rule):
     assert not chosen.requires_grad
 
 
+@pytest.mark.parametrize("rule", [Chebyshev, AugmentedChebyshev, SmoothChebyshev])
+def test_members_without_an_objective_minimise_the_task_below_its_reference_too(rule):
+    task = torch.full((3,), 0.3, requires_grad=True)
+    parity = {"parity": Term(torch.full((3,), 0.2))}
+    weights = {"task": torch.tensor([1.0, 1.0, 0.0]), "parity": torch.tensor([0.0, 5.0, 0.0])}
+    rule(reference={"task": 0.5})(task, parity, weights).loss.sum().backward()
+    assert task.grad[0] >= 0.99
+    assert task.grad[1] < 0.1  # the gap is what is worst
+    assert task.grad[2] == 0  # nothing to minimise
+
+
 def test_terms_of_several_models():
     terms = {"parity": Term(torch.tensor([0.1, 0.9]))}
     rule = Chebyshev(task=2.0, reference={"task": 0.1})
