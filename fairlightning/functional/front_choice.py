@@ -134,6 +134,9 @@ def closest_to_ideal(costs: ArrayLike) -> int:
     Distances are Euclidean, with each criterion scaled to [0, 1] over the front (compromise
     programming, Zeleny 1973): the answer depends on which models the front holds.
 
+    Raises:
+        ArgumentError: If a cost of the front is not finite.
+
     >>> closest_to_ideal([[0.0, 1.0], [0.2, 0.3], [1.0, 0.0]])
     1
     """
@@ -150,7 +153,7 @@ def knee(costs: ArrayLike) -> int:
     the one with the smaller first cost.
 
     Raises:
-        ArgumentError: If there are not two criteria.
+        ArgumentError: If there are not two criteria, or a cost of the front is not finite.
 
     >>> knee([[0.0, 1.0], [0.1, 0.2], [0.6, 0.1], [1.0, 0.0]])
     1
@@ -169,6 +172,13 @@ def _scaled_front(costs: Array) -> tuple[np.ndarray, Array]:
     """Rows of the front, and their costs scaled to [0, 1]; 0 where they do not differ."""
     rows = np.flatnonzero(nondominated(costs))
     front = costs[rows]
+    if not np.isfinite(front).all():
+        raise ArgumentError.of(
+            "costs",
+            found=f"no finite number in rows {rows[~np.isfinite(front).all(1)].tolist()}",
+            expected="finite costs, by whose range they are scaled",
+            mend="leave these models out",
+        )
     low, width = front.min(0), np.ptp(front, axis=0)
     return rows, (front - low) / np.where(width > 0, width, 1.0)
 

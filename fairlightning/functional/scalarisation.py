@@ -9,6 +9,7 @@ reference points are meant to carry none.
 
 from __future__ import annotations
 
+from math import inf
 from typing import Literal
 
 import torch
@@ -48,13 +49,13 @@ def augmented_chebyshev(
         augmentation: ρ, at least 0; 0.01 to 0.1 is usual.
 
     Raises:
-        ArgumentError: If `augmentation` is negative.
+        ArgumentError: If `augmentation` is negative or not finite.
     """
-    if not augmentation >= 0:
+    if not 0 <= augmentation < inf:
         raise ArgumentError.of(
             "augmentation",
             found=augmentation,
-            expected="a number of at least 0",
+            expected="a finite number of at least 0",
             mend="pass augmentation=0.05",
         )
     total = (weights * (values - reference)).sum(-1)
@@ -76,13 +77,13 @@ def smooth_chebyshev(
         temperature: μ > 0, in units of the weighted losses.
 
     Raises:
-        ArgumentError: If `temperature` is not positive.
+        ArgumentError: If `temperature` is not positive and finite.
     """
-    if not temperature > 0:
+    if not 0 < temperature < inf:
         raise ArgumentError.of(
             "temperature",
             found=temperature,
-            expected="a number greater than 0",
+            expected="a finite number greater than 0",
             mend="pass temperature=0.05, or use chebyshev",
         )
     excess = _excess(values, weights, reference)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import inf
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +28,7 @@ class Combination(nn.Module):
         stackable: Whether it works for several models trained together.
 
     Raises:
-        ArgumentError: If the weight is negative.
+        ArgumentError: If the weight is negative or not finite.
     """
 
     replaces_weights: bool = False
@@ -36,9 +37,9 @@ class Combination(nn.Module):
 
     def __init__(self, task: float = 1.0) -> None:
         super().__init__()
-        if not task >= 0:
+        if not 0 <= task < inf:
             raise ArgumentError.of(
-                "task", found=task, expected="a weight of at least 0", mend="pass task=1.0"
+                "task", found=task, expected="a finite weight of at least 0", mend="pass task=1.0"
             )
         self.task = float(task)
 

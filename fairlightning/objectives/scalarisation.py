@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from math import isfinite
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -33,7 +35,10 @@ class _FromReference(Combination):
 
     def __init__(self, task: float = 1.0, reference: Mapping[str, float] | None = None) -> None:
         super().__init__(task)
-        self.reference = {name: float(value) for name, value in (reference or {}).items()}
+        self.reference = {
+            name: _finite(f"reference[{name!r}]", value)
+            for name, value in (reference or {}).items()
+        }
 
     def total(
         self, task_loss: Tensor, terms: Mapping[str, Term], weights: Mapping[str, Tensor]
@@ -66,7 +71,8 @@ class Chebyshev(_FromReference):
             term reaches by itself.
 
     Raises:
-        ArgumentError: If the weight is negative or, when first called, on unknown names.
+        ArgumentError: If the weight is negative, a number is not finite or, when first called, on
+            unknown names.
 
     >>> rule = Chebyshev(reference={"task": 0.25})
     >>> parity = {"parity": Term(torch.tensor(0.2))}
@@ -91,7 +97,8 @@ class AugmentedChebyshev(_FromReference):
         augmentation: ρ, at least 0.
 
     Raises:
-        ArgumentError: If a number is negative or, when first called, on unknown names.
+        ArgumentError: If a number is negative or not finite or, when first called, on unknown
+            names.
     """
 
     def __init__(
@@ -157,8 +164,9 @@ class EpsilonConstraint(Combination):
     `method.strength` makes bounds harder, and a ramp raises the penalty from soft to hard.
 
     Raises:
-        ArgumentError: On an unknown penalty, a negative weight or, when first called, if the
-            bounds and the minimised term are not exactly the terms that there are.
+        ArgumentError: On an unknown penalty, a negative weight, a bound that is no finite
+            number or, when first called, if the bounds and the minimised term are not exactly the
+            terms that there are.
 
     >>> rule = EpsilonConstraint({"parity": 0.05})
     >>> parity = {"parity": Term(torch.tensor(0.15))}
@@ -177,7 +185,9 @@ class EpsilonConstraint(Combination):
     ) -> None:
         super().__init__(task)
         self.bounds = {
-            name: [float(one) for one in bound] if isinstance(bound, Sequence) else float(bound)
+            name: [_finite(f"bounds[{name!r}]", one) for one in bound]
+            if isinstance(bound, list | tuple)
+            else _finite(f"bounds[{name!r}]", bound)
             for name, bound in bounds.items()
         }
         self.minimise = minimise
@@ -223,6 +233,14 @@ class EpsilonConstraint(Combination):
 
 def _stacked(parts: list[Tensor]) -> Tensor:
     return torch.stack(torch.broadcast_tensors(*parts), -1)
+
+
+def _finite(argument: str, value: object) -> float:
+    if not isinstance(value, Real) or isinstance(value, bool) or not isfinite(value):
+        raise ArgumentError.of(
+            argument, found=repr(value), expected="a finite number", mend="pass 0.05, say"
+        )
+    return float(value)
 
 
 def _check_names(argument: str, given: Mapping[str, object], names: list[str]) -> None:

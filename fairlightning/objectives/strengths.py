@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from numbers import Real
 from typing import TypeAlias
 
@@ -23,8 +24,8 @@ class Strengths:
         members: Number K of models; None for a single number.
 
     Raises:
-        ArgumentError: If there is none, one is no number or negative, or names have different
-            numbers of them.
+        ArgumentError: If there is none, one is negative or no finite number, or names have
+            different numbers of them.
 
     >>> Strengths({"task": [1.0, 0.5], "parity": [0.0, 0.5]}).of("parity")
     (0.0, 0.5)
@@ -43,8 +44,8 @@ class Strengths:
             raise ArgumentError.of(
                 "strength",
                 found=given,
-                expected="a number of at least 0, or one for each of several models, which may be "
-                "given for each objective by its name",
+                expected="a finite number of at least 0, or one for each of several models, which "
+                "may be given for each objective by its name",
                 mend="pass 0 for the plain model, 1.0 for the full weight",
             )
         floats = [tuple(map(float, row)) for row in rows]
@@ -80,4 +81,4 @@ class Strengths:
 
 
 def _is_strength(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and float(value) >= 0
+    return isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) < inf

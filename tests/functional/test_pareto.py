@@ -249,6 +249,8 @@ def test_attainment_counts_runs(fronts, share):
         (lambda: best_weighted([[0.1, 0.2]], [1.0, -1.0]), "weights"),
         (lambda: knee([[0.1, 0.2, 0.3]]), "3 criteria"),
         (lambda: best_mixture([[0.1, 0.2, 0.3]], 0.5), "3 criteria"),
+        (lambda: knee([[0.1, 0.2], [0.05, np.inf]]), r"no finite number in rows \[1\]"),
+        (lambda: closest_to_ideal([[0.1, 0.2], [0.05, np.inf]]), "no finite number"),
         (lambda: attainment([]), "fronts"),
         (lambda: attainment([[[0.1, 0.2]]], share=0.0), "share"),
     ],

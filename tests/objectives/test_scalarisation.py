@@ -207,6 +207,13 @@ def test_what_weighs_itself_is_refused_by_name(rule, objective):
         (lambda: Chebyshev(task=-1), "task"),
         (lambda: AugmentedChebyshev(augmentation=-0.1), "augmentation"),
         (lambda: SmoothChebyshev(temperature=0), "temperature"),
+        (lambda: SmoothChebyshev(temperature=math.inf), "temperature"),
+        (lambda: Chebyshev(task=math.inf), "task: found inf"),
+        (lambda: Chebyshev(reference={"task": math.nan}), r"reference\['task'\]: found nan"),
+        (lambda: EpsilonConstraint({"parity": math.nan}), r"bounds\['parity'\]: found nan"),
+        (lambda: EpsilonConstraint({"parity": [0.1, math.nan]}), "bounds.*found nan"),
+        (lambda: EpsilonConstraint({"parity": "0.05"}), "bounds.*found '0.05'"),
+        (lambda: Fairness(GROUPS, strength=math.inf), "strength: found inf"),
         (lambda: EpsilonConstraint({}, penalty="exat"), "did you mean 'exact'"),
     ],
 )
