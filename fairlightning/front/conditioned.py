@@ -20,6 +20,9 @@ from fairlightning.module import FairModule
 from fairlightning.objectives import Combination, Fairness, Objective
 
 GOLDEN = (5**0.5 - 1) / 2
+SCALE = "front_scale"
+"""Where a checkpoint keeps `highest` and `bend`."""
+
 MARGIN = 0.1
 """Draws go this far beyond both ends of the line and are moved back, so that ends are drawn too."""
 
@@ -33,8 +36,9 @@ class ConditionedModule(FrontModule):
     as in "You Only Debias Once" (arXiv:2503.07066). The positions follow the golden ratio, which
     covers the line evenly however many steps there are; they depend on the number of steps alone,
     which is part of the checkpoint and the same on all ranks. The weights of a step, the task's
-    and the objectives', are divided by 1 + Σλ, so that large λ do not drown the steps of small
-    ones. Losses of private parts, such as an adversary's head, keep their full strength.
+    and the objectives', and so the loss, are divided by 1 + Σλ, so that large λ do not drown the
+    steps of small ones. Losses of private parts, such as an adversary's head, keep their full
+    strength.
 
     Validation, test and `predict_step` evaluate the λ of `grid`. They are the members of the front
     that `FrontMonitor`, `ParetoCheckpoint` and `LambdaRamp` see. In training there is one.
@@ -146,14 +150,16 @@ class ConditionedModule(FrontModule):
         combination = fairness.combination
         kept = [line.at for line in lines]
         weights = {name: objective.weight for name, objective in fairness.items()}
-        members, task = fairness.members, combination.task
-        placed, task_share = self._weights_at(position, weights)
+        own = {name: getattr(combination, name) for name in combination.in_units_of_the_loss}
+        members = fairness.members
+        placed, share = self._weights_at(position, weights)
         try:
             for line in lines:
                 line.at = position
             for name, objective in fairness.items():
                 objective.weight = placed[name]
-            combination.task = task * task_share  # type: ignore[assignment]
+            for name, number in own.items():
+                setattr(combination, name, number * share)
             fairness.members = 1
             yield
         finally:
@@ -161,13 +167,14 @@ class ConditionedModule(FrontModule):
                 line.at = at
             for name, objective in fairness.items():
                 objective.weight = weights[name]
-            combination.task = task
+            for name, number in own.items():
+                setattr(combination, name, number)
             fairness.members = members
 
     def _weights_at(
         self, position: Tensor, weights: Mapping[str, Tensor]
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """λ of each objective at a position, and the share of the task, `(1,)` each."""
+        """λ of each objective at a position, and the factor of all weights, `(1,)` each."""
         growth = log1p(self.scale.highest / self.scale.bend)
         strength = torch.expm1(position * growth) * self.scale.bend
         # A member's λ is its strength times weight and ramp, which are thus known from any above 0.
@@ -178,6 +185,27 @@ class ConditionedModule(FrontModule):
         share = 1 / (1 + sum(own.values(), torch.zeros_like(strength)))
         scaled = {name: (share * one).to(weights[name].dtype) for name, one in own.items()}
         return scaled, share.to(next(self.network.parameters()).dtype)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the scale beside the strengths: by it the line is known."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint[SCALE] = [*self.scale]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse weights on another line.
+
+        Raises:
+            ArgumentError: If the grid, `highest` or `bend` are not those of this one.
+        """
+        super().on_load_checkpoint(checkpoint)
+        saved, own = checkpoint.get(SCALE), [*self.scale]
+        if saved is not None and saved != own:
+            raise ArgumentError.of(
+                "highest, bend",
+                found=f"{own}, and {saved} in the checkpoint",
+                expected="the same scale, which says where on the line a λ is",
+                mend="pass those of the run that wrote the checkpoint, or train anew",
+            )
 
     def _penalised(self) -> tuple[Tensor, ...]:
         return tuple(self.network.weights().values())

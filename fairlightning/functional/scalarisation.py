@@ -63,7 +63,7 @@ def augmented_chebyshev(
 
 
 def smooth_chebyshev(
-    values: Tensor, weights: Tensor, reference: Tensor, *, temperature: float
+    values: Tensor, weights: Tensor, reference: Tensor, *, temperature: float | Tensor
 ) -> Tensor:
     """Chebyshev with a soft maximum: `μ log Σ_i exp(e_i / μ)`, `e_i = w_i (L_i − z_i)`.
 
@@ -74,12 +74,12 @@ def smooth_chebyshev(
         values: Losses.
         weights: Their weights.
         reference: Point that they are measured from.
-        temperature: μ > 0, in units of the weighted losses.
+        temperature: μ > 0, in units of the weighted losses; a tensor `(...)` is not checked.
 
     Raises:
         ArgumentError: If `temperature` is not positive and finite.
     """
-    if not 0 < temperature < inf:
+    if not isinstance(temperature, Tensor) and not 0 < temperature < inf:
         raise ArgumentError.of(
             "temperature",
             found=temperature,

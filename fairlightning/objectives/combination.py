@@ -26,6 +26,8 @@ class Combination(nn.Module):
             constraints, and adversaries, whose λ sits inside the gradient reversal.
         requires: Fields of `Step` that the rule needs beside those of the objectives.
         stackable: Whether it works for several models trained together.
+        in_units_of_the_loss: Names of its numbers that have to be multiplied along with the λ of
+            all objectives for the loss to be multiplied by the same.
 
     Raises:
         ArgumentError: If the weight is negative or not finite.
@@ -34,6 +36,7 @@ class Combination(nn.Module):
     replaces_weights: bool = False
     requires: tuple[str, ...] = ()
     stackable: bool = True
+    in_units_of_the_loss: tuple[str, ...] = ("task",)
 
     def __init__(self, task: float = 1.0) -> None:
         super().__init__()

@@ -131,6 +131,8 @@ class SmoothChebyshev(_FromReference):
         ArgumentError: If a number is out of range or, when first called, on unknown names.
     """
 
+    in_units_of_the_loss = ("task", "temperature")
+
     def __init__(
         self,
         task: float = 1.0,

@@ -15,11 +15,14 @@ from fairlightning.models import MLP
 from fairlightning.module import FairModule
 from fairlightning.objectives import (
     Adversary,
+    AugmentedChebyshev,
     ComplexityPenalty,
     EpsilonConstraint,
     GradientAggregation,
     ParityPenalty,
     RateConstraint,
+    SmoothChebyshev,
+    WeightedSum,
 )
 
 SPEC = GroupSpec(GROUPS)
@@ -62,8 +65,10 @@ def test_runs_with_ramp_and_monitor(tmp_path):
     assert made.fairness.members == 4
 
 
-def test_a_step_is_that_of_one_model_with_its_weights_divided():
-    made = module(objectives={"parity": ParityPenalty(SPEC, weight=2.0)}).double()
+@pytest.mark.parametrize("rule", [WeightedSum, AugmentedChebyshev, SmoothChebyshev])
+def test_a_step_is_that_of_one_model_with_its_loss_divided(rule):
+    parity = ParityPenalty(SPEC, weight=2.0)
+    made = module(objectives={"parity": parity}, combination=rule()).double()
     rows = make_batch()
     rows = rows._replace(inputs=(rows.inputs[0].double(), rows.inputs[1]))
     for _ in range(5):
@@ -72,6 +77,7 @@ def test_a_step_is_that_of_one_model_with_its_weights_divided():
             made.network.plain(position),
             SPEC,
             objectives={"parity": ParityPenalty(SPEC, weight=2.0)},
+            combination=rule(),
             strength=(strength := made.scale.strength(position)),
         ).double()
         expected = single.training_step(rows, 0) / (1 + 2 * strength)
@@ -88,7 +94,9 @@ def test_a_step_is_that_of_one_model_with_its_weights_divided():
         with torch.no_grad():
             for parameter in made.network.parameters():
                 parameter.sub_(0.1 * parameter.grad)
-    assert (made.fairness.members, made.fairness.combination.task) == (4, 1.0)
+    assert made.fairness.members == 4
+    after = made.fairness.combination
+    assert all(getattr(after, n) == getattr(rule(), n) for n in after.in_units_of_the_loss)
 
 
 def test_the_positions_cover_the_line_and_both_ends():
@@ -133,6 +141,14 @@ def test_a_crashed_run_goes_on_with_the_same_positions(tmp_path):
     resumed = run(tmp_path / "resumed", tmp_path / "crashed" / "step=17.ckpt")
     for name, value in whole.items():
         assert torch.equal(value, resumed[name]), name
+
+
+def test_weights_on_a_line_of_another_scale_are_refused():
+    checkpoint = {}
+    module(grid=[0.0, 1.0]).on_save_checkpoint(checkpoint)
+    module(grid=[0.0, 1.0]).on_load_checkpoint(checkpoint)
+    with pytest.raises(ArgumentError, match=r"\[50.0, 0.5\], and \[3.0, 0.03\] in the checkpoint"):
+        module(grid=[0.0, 1.0], highest=50.0).on_load_checkpoint(checkpoint)
 
 
 def test_two_ranks_are_one_process_on_the_joined_batch(tmp_path):
