@@ -105,7 +105,8 @@ def settled_config(config: DictConfig, data: MemoryDataModule) -> DictConfig:
     pareto = config.callbacks.get("pareto")
     if pareto is not None and not pareto.criteria:
         pareto.criteria = logged_criteria(config, data.groups)
-        pareto.reference = complexity_reference(config, data)
+        known = complexity_reference(config, data) or {}
+        pareto.reference = {**known, **(pareto.reference or {})}
     return config
 
 

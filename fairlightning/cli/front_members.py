@@ -113,7 +113,7 @@ def _simplex(config: DictConfig) -> dict[str, list[float]]:
 
 
 def _around(config: DictConfig) -> list[float]:
-    """0, and λ between the neighbours of the model that was chosen, without these."""
+    """0, and λ on both sides of the model that was chosen, up to its neighbours, without these."""
     folder = Path(config.around)
     front = read_front(folder / "front.json")
     _check_same(config, folder)
@@ -133,7 +133,12 @@ def _around(config: DictConfig) -> list[float]:
     above = min((other for other in known if other > strength), default=None)
     low = below or (strength**2 / above if above else strength / STEP)
     high = above or strength**2 / low
-    return [0.0, *_rounded(np.geomspace(low, high, config.k + 1)[1:-1])]
+    smaller = (config.k - 1) // 2
+    grids = [
+        np.geomspace(low, strength, smaller + 2)[1:-1],
+        np.geomspace(strength, high, config.k + 1 - smaller)[1:-1],
+    ]
+    return [0.0, *_rounded(np.concatenate(grids))]
 
 
 def _rounded(grid: Array) -> list[float]:
@@ -141,10 +146,17 @@ def _rounded(grid: Array) -> list[float]:
 
 
 def _chosen(front: Front, folder: Path) -> FrontPoint:
-    """The model of `decision.json`; the knee on validation where nothing was decided."""
+    """The model of `decision.json`; of two criteria the knee where nothing was decided."""
     decision = folder / "decision.json"
     if decision.is_file():
         return read_decision(decision, folder / "front.json").point
+    if len(front.criteria) > 2:
+        raise ArgumentError.of(
+            "around",
+            found=f"{len(front.criteria)} criteria and no decision.json in {folder}",
+            expected="a decision, since only a front of two has a knee",
+            mend="choose a model on front.html and save decision.json to the folder",
+        )
     return front.points[knee(front.costs(CHOSEN_ON))]
 
 

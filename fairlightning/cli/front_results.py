@@ -62,21 +62,20 @@ def hypervolume_line(front: Front) -> str:
     if front.baseline is None:
         return "Hypervolume: not given, since there is no plain model to measure it against."
     share = front.window_share(REPORTED_ON, chosen_on=CHOSEN_ON)
-    gaps = ", ".join(readable(criterion.metric) for criterion in front.criteria[1:])
+    others = ", ".join(readable(criterion.metric) for criterion in front.criteria[1:])
     performance = readable(front.criteria[0].metric)
     if share is None:
         return "Hypervolume: not given, since the plain model has no gap."
     corner = front.reference(REPORTED_ON)
     area = front.hypervolume(REPORTED_ON, chosen_on=CHOSEN_ON)
-    edge = f"{performance} {1 - corner[0] if front.criteria[0].maximised else corner[0]:.3f}"
-    edge += "".join(
-        f", {readable(c.metric)} {w:.3f}"
-        for c, w in zip(front.criteria[1:], corner[1:], strict=True)
+    edge = ", ".join(
+        f"{readable(c.metric)} {1 - cost if c.maximised else cost:.3f}"
+        for c, cost in zip(front.criteria, corner, strict=True)
     )
     return (
         f"Hypervolume on test, of the models chosen on validation: {area:.5f} up to {edge}; "
         f"{share:.3f} of the window (at most {100 * WINDOW_LOSS:g} points of {performance} below "
-        f"the plain model, {gaps} at most the plain model's)."
+        f"the plain model, {others} no worse than the plain model's)."
     )
 
 

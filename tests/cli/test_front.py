@@ -1,5 +1,6 @@
 """`fairlightning front`: one training, its files, and the models that can be loaded from them."""
 
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -14,10 +15,20 @@ from matplotlib import image
 from fairlightning.cli.build import build_data, build_front, build_network, conf_dir, load_run
 from fairlightning.cli.collect import collect
 from fairlightning.cli.front import front, kept_members, settled_config
+from fairlightning.cli.front_results import hypervolume_line
 from fairlightning.exceptions import ArgumentError
 from fairlightning.front import Kept, ParetoCheckpoint
+from fairlightning.metrics import Record
 from fairlightning.module import FairModule
-from fairlightning.verification import evaluate, read_front, read_predictions
+from fairlightning.verification import (
+    Criterion,
+    Front,
+    FrontPoint,
+    evaluate,
+    read_front,
+    read_predictions,
+    write_front,
+)
 
 STRENGTHS = "strengths=[0,1,4]"
 
@@ -175,6 +186,27 @@ def test_the_default_grid_and_the_first_attribute(composed):
     assert config.attributes is None
 
 
+def test_the_reference_that_was_given_is_kept(configured):
+    gap = "val/fairness/treatment_equality_difference/sex"
+    also = "also=[treatment_equality_difference/sex]"
+    config = configured(also, f"callbacks.pareto.reference={{{gap}:2.5}}")
+    assert settled_config(config, build_data(config)).callbacks.pareto.reference == {gap: 2.5}
+
+
+def test_the_corner_of_the_hypervolume_is_told_in_the_units_of_each_criterion():
+    criteria = [Criterion("accuracy"), Criterion("brier"), Criterion("auroc")]
+    values = {"accuracy": 0.8, "brier": 0.2, "auroc": 0.7}
+    records = [
+        Record(stage, metric, None, None, value, None, None, 100)
+        for stage in ("val", "test")
+        for metric, value in values.items()
+    ]
+    plain = FrontPoint("plain", {}, tuple(records), "", "")
+    line = hypervolume_line(Front("", tuple(criteria), (plain,), "plain"))
+    assert "up to accuracy 0.750, Brier score 0.200, AUROC 0.700;" in line
+    assert "Brier score, AUROC no worse than the plain model's" in line
+
+
 @pytest.fixture
 def simplex(composed):
     """A front over weights of accuracy, fairness and interpretability."""
@@ -201,6 +233,11 @@ def test_further_models_around_the_chosen_one(configured, tmp_path):
     run = tmp_path / "run"
     around = (f"around={run}", "strengths=null", "k=4", f"run_dir={tmp_path / 'more'}")
     config = configured(*around)
+    more = replace(first, criteria=(*first.criteria, Criterion("brier")))
+    write_front(run / "front.json", more)
+    with pytest.raises(ArgumentError, match=r"around: found 3 criteria and no decision.json"):
+        settled_config(config, build_data(config))
+    write_front(run / "front.json", first)
     decide = partial(write_decision, run, first)
     decide(first.points[0])
     with pytest.raises(ArgumentError, match="no λ above 0"):
@@ -209,7 +246,7 @@ def test_further_models_around_the_chosen_one(configured, tmp_path):
     decide(point)
     strengths = settled_config(config, build_data(config)).strengths
     assert strengths[0] == 0 and len(strengths) == 4
-    assert all(0.25 < strength < 4 for strength in strengths[1:])
+    assert all(0.25 < strength < 4 and strength != 1 for strength in strengths[1:])
     made = front(config)
     assert {p.settings["strength"] for p in made.points} <= set(strengths)
     both = collect(tmp_path, output=tmp_path / "both")
