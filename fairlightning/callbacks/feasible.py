@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from fairlightning.callbacks.common import fairness_of, has_constraints
 from fairlightning.callbacks.monitor import FairnessMonitor
 from fairlightning.callbacks.settled import SettledCheckpoint
-from fairlightning.exceptions import ArgumentError, SetupError
+from fairlightning.exceptions import ArgumentError, SetupError, check_choice
 
 RANK = "val/constraints/rank"
 """Metric by which epochs are ranked: below 1 if feasible, and then the lower the better."""
@@ -40,7 +41,7 @@ class FeasibleCheckpoint(SettledCheckpoint):
             `train_time_interval`: constraints are judged by a validation.
 
     Raises:
-        ArgumentError: On one of these.
+        ArgumentError: On one of these, another mode, or an objective that validation did not log.
         SetupError: If constraints are there and no `FairnessMonitor` counts validation.
     """
 
@@ -62,7 +63,7 @@ class FeasibleCheckpoint(SettledCheckpoint):
                 )
         super().__init__(monitor=monitor, **options)
         self.objective = objective
-        self.objective_mode = objective_mode
+        self.objective_mode = check_choice("objective_mode", objective_mode, ("min", "max"))
         self._verdicts: dict[str, dict[str, Any]] = {}
         self._candidate: dict[str, Any] = {}
         self._ranked_step = -1
@@ -108,19 +109,21 @@ class FeasibleCheckpoint(SettledCheckpoint):
 
     def _rank(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         metrics = trainer.callback_metrics
+        check_choice("objective", self.objective, metrics)
         constraints: dict[str, dict[str, float | None]] = {}
-        worst = -torch.inf
+        worst = -inf
         for name, constraint in fairness_of(pl_module, self).constraints.items():
             value, violation = (
-                metrics.get(f"val/constraints/{name}/{figure}") for figure in ("value", "violation")
+                _estimate(metrics.get(f"val/constraints/{name}/{figure}"))
+                for figure in ("value", "violation")
             )
             # What cannot be estimated on validation is not known to be met.
-            worst = max(worst, torch.inf if violation is None else violation.item())
+            worst = max(worst, inf if violation is None else violation)
             constraints[name] = {
-                "value": None if value is None else value.item(),
+                "value": value,
                 "bound": constraint.limit,
                 "margin": constraint.margin,
-                "violation": None if violation is None else violation.item(),
+                "violation": violation,
             }
         if worst <= 0:
             rank = _squashed(metrics[self.objective].item(), self.objective_mode)
@@ -184,7 +187,7 @@ least_violating.ckpt: parity is 0.0480 at a bound of 0.05 with a margin of 0.01
     """
     parts = [
         f"{name} cannot be estimated"
-        if found["value"] is None
+        if found["violation"] is None
         else f"{name} is {found['value']:.4f} at a bound of {found['bound']:g}"
         + (f" with a margin of {found['margin']:g}" if found["margin"] > 0 else "")
         for name, found in verdict["constraints"].items()
@@ -194,6 +197,11 @@ least_violating.ckpt: parity is 0.0480 at a bound of 0.05 with a margin of 0.01
         "No epoch met the constraints on validation. Kept the least violating, epoch "
         f"{verdict['epoch']}, as {name}: {', '.join(parts)}"
     )
+
+
+def _estimate(figure: Tensor | None) -> float | None:
+    """What was logged, if anything was and it is finite."""
+    return figure.item() if figure is not None and isfinite(figure) else None
 
 
 def _squashed(value: float, mode: str) -> float:

@@ -23,6 +23,7 @@ from fairlightning.callbacks import (
 from fairlightning.data import BatchLoader
 from fairlightning.exceptions import ArgumentError, SetupError
 from fairlightning.mixins import ConstraintMixin, ParityMixin
+from fairlightning.objectives import BoundedGroupLoss
 
 PARITY = dict(criterion="demographic_parity", epsilon=0.02, attributes=["sex"], memory=200.0)
 
@@ -301,6 +302,25 @@ def test_infeasible_constraint_says_so_and_keeps_the_least_violating(tmp_path, c
     assert "least_violating.ckpt" in printed
 
 
+@pytest.mark.filterwarnings("ignore:.*have the score NaN")
+def test_a_violation_that_is_not_a_number_is_not_known_to_be_met(tmp_path, capsys):
+    module = Constrained(gap=PARITY | dict(epsilon=0.9))
+    module.fairness.add("loss", BoundedGroupLoss(module.fairness.groups, zeta=9.0))
+    checkpoint = FeasibleCheckpoint(dirpath=tmp_path, filename="best")
+    trainer = quiet_trainer(
+        tmp_path,
+        max_epochs=1,
+        callbacks=[FairnessMonitor(["val"], table=False), MultiplierUpdate(), checkpoint],
+        enable_checkpointing=True,
+    )
+    missing = make_batch(100, seed=9)
+    missing.inputs[0][7] = torch.nan
+    trainer.fit(module, loaders()[0], BatchLoader(missing, 50))
+    assert not checkpoint.verdict["feasible"]
+    assert checkpoint.verdict["constraints"]["loss"]["violation"] is None
+    assert "loss cannot be estimated" in " ".join(capsys.readouterr().out.split())
+
+
 def test_what_is_missing_or_mistaken_has_a_named_error(tmp_path):
     with pytest.raises(SetupError, match="MultiplierUpdate"):
         quiet_trainer(tmp_path).fit(Constrained(), *loaders())
@@ -310,6 +330,18 @@ def test_what_is_missing_or_mistaken_has_a_named_error(tmp_path):
             callbacks=[MultiplierUpdate(), FeasibleCheckpoint(dirpath=tmp_path)],
             enable_checkpointing=True,
         ).fit(Constrained(), *loaders())
+    with pytest.raises(ArgumentError, match="did you mean 'val/loss/task'"):
+        quiet_trainer(
+            tmp_path,
+            callbacks=[
+                FairnessMonitor(table=False),
+                MultiplierUpdate(),
+                FeasibleCheckpoint(dirpath=tmp_path, objective="val/loss/tasks"),
+            ],
+            enable_checkpointing=True,
+        ).fit(Constrained(gap=PARITY | dict(epsilon=0.0)), *loaders())
+    with pytest.raises(ArgumentError, match="objective_mode: found 'maximum'"):
+        FeasibleCheckpoint(objective_mode="maximum")
     with pytest.raises(ArgumentError, match="multipliers weigh a constraint"):
         quiet_trainer(tmp_path, callbacks=[LambdaRamp(objectives=["gap"])]).fit(
             Constrained(), *loaders()
