@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from fairlightning.callbacks.common import fairness_of, log_to_all
-from fairlightning.exceptions import SetupError
+from fairlightning.exceptions import FairnessWarning, SetupError
 from fairlightning.objectives import Losses, Observation
 
 
@@ -17,7 +19,8 @@ class MultiplierUpdate(L.Callback):
 
     Accumulated batches are one step. Validation and testing change nothing. The state lies in
     buffers of the constraints, so that it is part of the module's checkpoint, and follows from sums
-    over all ranks, so that it is the same on each. Logs, every `log_every_n_steps`,
+    over all ranks, so that it is the same on each. From a step whose sums are not finite nothing is
+    learnt, since it would stay; a `FairnessWarning` says so once. Logs, every `log_every_n_steps`,
     `constraints/<name>/value` (thresholded, at running rates; left out while not estimable),
     `bound` and `multiplier` (the sum of the constraint's multipliers).
 
@@ -33,6 +36,7 @@ class MultiplierUpdate(L.Callback):
         self._pending: dict[str, tuple[Tensor, ...]] = {}
         self._seen: Observation | None = None
         self._global_step = 0
+        self._warned = False
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Refuse a module without fairness before training starts."""
@@ -72,8 +76,17 @@ class MultiplierUpdate(L.Callback):
         pending, self._pending, self._seen = self._pending, {}, None
         fairness = fairness_of(pl_module, self)
         constraints = fairness.constraints
-        for name, sums in pending.items():
-            fairness.adaptive[name].update(sums)
+        if isfinite(sum(part.sum() for sums in pending.values() for part in sums)):
+            for name, sums in pending.items():
+                fairness.adaptive[name].update(sums)
+        elif not self._warned:
+            self._warned = True
+            rank_zero_warn(
+                f"{type(self).__name__}: the sums of step {trainer.global_step} over "
+                f"{', '.join(pending)} are not finite, and nothing is learnt from such steps. "
+                "Mend: look for missing values in the batch, or lower the learning rate.",
+                category=FairnessWarning,
+            )
         every = trainer.log_every_n_steps  # type: ignore[attr-defined]
         if constraints and trainer.loggers and every and trainer.global_step % every == 0:
             log_to_all(trainer, self._figures(pl_module))

@@ -21,9 +21,9 @@ from fairlightning.callbacks import (
     ResumeRNG,
 )
 from fairlightning.data import BatchLoader
-from fairlightning.exceptions import ArgumentError, SetupError
+from fairlightning.exceptions import ArgumentError, FairnessWarning, SetupError
 from fairlightning.mixins import ConstraintMixin, ParityMixin
-from fairlightning.objectives import BoundedGroupLoss
+from fairlightning.objectives import BoundedGroupLoss, GroupDRO
 
 PARITY = dict(criterion="demographic_parity", epsilon=0.02, attributes=["sex"], memory=200.0)
 
@@ -115,6 +115,33 @@ def test_accumulated_batches_are_one_step_and_validation_changes_nothing(tmp_pat
         for name, value in found[0].items():
             assert torch.allclose(other[name], value, atol=1e-12), name
     assert found[0]["multipliers.value"].max() > 0
+
+
+class Skipping(Constrained):
+    """Skips a step whose gradients are not finite, as a gradient scaler does."""
+
+    def on_before_optimizer_step(self, optimizer):
+        if not all(p.grad.isfinite().all() for p in self.net.parameters()):
+            optimizer.zero_grad()
+
+
+def test_a_step_that_is_not_finite_leaves_no_trace(tmp_path):
+    batch = make_batch(96)
+    batch.inputs[0][40] = torch.nan  # in the second of three steps
+    rows = torch.arange(96)
+    found = []
+    for kept in (rows, rows[rows // 32 != 1]):
+        torch.manual_seed(0)
+        module = Skipping()
+        module.fairness.add("loss", BoundedGroupLoss(module.fairness.groups, zeta=0.3))
+        module.fairness.add("worst", GroupDRO(module.fairness.groups))
+        trainer = quiet_trainer(tmp_path, max_epochs=1, callbacks=[MultiplierUpdate()])
+        with nullcontext() if found else pytest.warns(FairnessWarning, match="step 2 .*finite"):
+            trainer.fit(module, BatchLoader(batch.take(kept), 32))
+        found.append(module.state_dict())
+    for name, value in found[1].items():
+        assert torch.equal(found[0][name], value), name
+    assert found[0]["fairness.objectives.gap.multipliers.value"].max() > 0
 
 
 def run(folder, ckpt_path=None):
