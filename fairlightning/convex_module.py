@@ -33,7 +33,8 @@ class ConvexModule(FairModule):
     tolerance. Logged at the end of every epoch: `convex/objective`, `convex/duality_gap`,
     `convex/relative_gap` and `constraints/<name>/{value,bound,multiplier}`, in units of the logit.
 
-    The solution is float64; the network takes it over in its own precision.
+    The solution is float64; the network takes over the best coefficients so far, which are those of
+    the certificate, in its own precision.
 
     Args:
         network: The linear model; its weights are set, not trained by gradients.
@@ -100,8 +101,7 @@ class ConvexModule(FairModule):
     def _step(self) -> None:
         done = self.solver.finish_pass()
         self.trainer.should_stop = self.trainer.should_stop or done
-        theta = self.solver.theta if done else self.solver.current
-        self.network.set_coefficients(torch.tensor(theta))
+        self.network.set_coefficients(torch.tensor(self.solver.best))
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
         optimizer.step()

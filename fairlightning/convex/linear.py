@@ -175,9 +175,7 @@ def fit_linear(
 
 def linear_result(solver: SequentialQuadratic) -> LinearResult:
     """What a solver has found so far."""
-    theta = solver.theta
-    if theta is None:
-        theta = solver.current
+    theta = solver.best
     return LinearResult(
         coefficients=theta[:-1].copy(),
         intercept=float(theta[-1]),

@@ -115,6 +115,11 @@ class SequentialQuadratic:
         assert self._origin is not None
         return self._origin if self._direction is None else self._origin + self._direction
 
+    @property
+    def best(self) -> Array:
+        """`(P,)` θ of the lowest objective so far; without one, where the next pass looks."""
+        return self.current if self.theta is None else self.theta
+
     def _part(self, fraction: float) -> Array:
         assert self._origin is not None and self._direction is not None
         return self._origin + fraction * self._direction

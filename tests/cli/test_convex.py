@@ -52,6 +52,27 @@ def test_a_run_is_solved_and_proved(composed, tmp_path, loss):
     assert frame[frame.split == "test"].score.tolist() == pytest.approx(scores.tolist(), abs=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("status", "override"),
+    [("running", "trainer.max_epochs=3"), ("stalled", "method.convex.module.tolerance=1e-30")],
+)
+def test_what_is_certified_is_what_predicts_without_a_proof_too(
+    composed, tmp_path, status, override
+):
+    train(composed(*LINEAR, "logger=none", override))
+    run = tmp_path / "run"
+    module, data = load_run(run)
+    assert json.loads((run / "certificate.json").read_text())["status"] == status
+    assert module.result().status == status
+    frame = read_predictions(run / "predictions.parquet")
+    x = module.network.encoder(data.batch("test").inputs)
+    certified = torch.sigmoid(module.result().decision(x)).tolist()
+    assert frame[frame.split == "test"].score.tolist() == pytest.approx(certified, abs=1e-6)
+    assert module.network(data.batch("test").inputs)[0].sigmoid().squeeze(-1).tolist() == (
+        pytest.approx(certified, abs=1e-6)
+    )
+
+
 def test_networks_and_other_methods_are_not_mistaken_for_linear_models(composed):
     config = composed("method=erm", "model=linear")
     assert type(build_module(config, build_data(config))) is FairModule
