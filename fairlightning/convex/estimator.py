@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
@@ -83,7 +85,7 @@ class FairLinearClassifier(ClassifierMixin, BaseEstimator):
         sensitive: Any = None,
         sample_weight: ArrayLike | None = None,
     ) -> FairLinearClassifier:
-        """Fit the model.
+        """Fit the model; a `ConvergenceWarning` says so where it is not proved to be optimal.
 
         Args:
             X: `(N, D)` features.
@@ -126,6 +128,15 @@ class FairLinearClassifier(ClassifierMixin, BaseEstimator):
             tolerance=self.tolerance,
             max_passes=self.max_passes,
         )
+        if self.result_.status != "optimal":
+            warnings.warn(
+                f"{self.result_.status} after {self.result_.passes} passes: the relative duality "
+                f"gap is {self.result_.relative_gap:.1e}, above the tolerance of "
+                f"{self.tolerance:g}. Mend: scale the features to unit variance, or raise "
+                "max_passes or tolerance.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
         self.coef_ = self.result_.coefficients[None]
         self.intercept_ = np.array([self.result_.intercept])
         return self

@@ -145,13 +145,24 @@ def multipliers_of(block: Block, *pair: Any) -> Array:
     return duals[0] if len(duals) == 1 else duals[0] - duals[1]
 
 
+def curvatures(hessian: Array) -> Array:
+    """`(P,)` diagonal of H, by which each column is damped in its own scale.
+
+    A column without any, as a hinge leaves where no row is near its kink, is given the mean.
+    """
+    diagonal = np.diag(hessian)
+    found: Array = np.where(diagonal > 0, diagonal, diagonal.mean())
+    return np.maximum(found, np.finfo(float).tiny)
+
+
 def _root(hessian: Array) -> Array:
     """Upper triangular R with RᵀR = H, damped where H is singular."""
-    scale = max(float(np.trace(hessian)) / len(hessian), np.finfo(float).tiny)
+    scale = np.sqrt(curvatures(hessian))
+    scaled = hessian / np.outer(scale, scale)
     for damping in _DAMPINGS:
-        factor, failed = dpotrf(hessian + damping * scale * np.eye(len(hessian)))
+        factor, failed = dpotrf(scaled + damping * np.eye(len(scaled)))
         if not failed:
-            root: Array = np.triu(factor)
+            root: Array = np.triu(factor) * scale
             return root
     raise SetupError.of(
         "hessian",

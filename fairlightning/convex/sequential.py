@@ -30,6 +30,7 @@ from fairlightning.convex.passes import Feed, Reduce
 from fairlightning.convex.quadratic import (
     QuadraticProgram,
     Solution,
+    curvatures,
     feasible_point,
     restored,
 )
@@ -272,7 +273,7 @@ class SequentialQuadratic:
         gradient, hessian = sums["gradient"], sums["hessian"]
         if not self.objective.l2:
             # Collinear columns leave directions without curvature: no step is taken along them.
-            hessian = hessian + np.eye(len(theta)) * (_FLAT * np.trace(hessian) / len(theta))
+            hessian = hessian + np.diag(_FLAT * curvatures(hessian))
         ridge = np.append(np.full(len(theta) - 1, self.objective.l2), 0.0)
         solution = self._program.solve(hessian + np.diag(ridge), gradient - hessian @ theta)
         self._take(solution, theta, value)

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from linear_problems import adult_batch
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -49,6 +50,23 @@ def test_without_constraints_it_is_scikit_learn():
     ours = FairLinearClassifier("squared_hinge", l2=1 / len(x)).fit(x, y)
     assert ours.decision_function(x) == pytest.approx(svc.decision_function(x), abs=2e-2)
     assert not hasattr(ours, "predict_proba")
+
+
+@pytest.mark.parametrize("l2", [0.0, 1e-4])
+def test_a_column_of_large_numbers_leaves_the_others_alone(l2):
+    random = np.random.default_rng(0)
+    x = random.normal(size=(500, 3))
+    y = x[:, 0] + random.normal(size=500) > 0
+    incomes, seconds = x * [1, 1, 2e4] + [0, 0, 5e4], x * [1, 1, 1e7] + [0, 0, 1.7e9]
+    # In units of its deviation the third column has no share in the regularisation.
+    x[:, 2] *= 1e3
+    expected = FairLinearClassifier(l2=l2).fit(x, y).decision_function(x)
+    model = FairLinearClassifier(l2=l2, tolerance=1e-6).fit(incomes, y)
+    assert model.result_.status == "optimal"
+    assert model.decision_function(incomes) == pytest.approx(expected, abs=1e-3)
+    with pytest.warns(ConvergenceWarning, match="scale the features"):
+        model.fit(seconds, y)
+    assert model.decision_function(seconds) == pytest.approx(expected, abs=1e-3)
 
 
 def test_it_is_the_plain_function():
