@@ -20,7 +20,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from rich.console import Console
 
 from fairlightning.advisor import family_of, poor_matches
-from fairlightning.cli.build import build_data, conf_dir
+from fairlightning.cli.build import build_data, conf_dir, solved_convexly
 from fairlightning.cli.console import quiet
 from fairlightning.cli.results import CONTINUE, RunFolder
 from fairlightning.data import MemoryDataModule
@@ -117,6 +117,7 @@ def _job(command: str, run: Callable[[DictConfig], object], config: DictConfig) 
     try:
         _check_complete(config)
         _check_values(config)
+        _check_used(config, HydraConfig.get().overrides.task)
         return run(config)
     except (FairlightningError, InstantiationException) as error:
         known = error.__cause__ if isinstance(error, InstantiationException) else error
@@ -188,6 +189,26 @@ def _check_values(config: DictConfig) -> None:
             raise ArgumentError.of(
                 key, found=repr(part[name]), expected=expected, mend=f"pass {key}={example}"
             )
+
+
+def _check_used(config: DictConfig, overrides: Sequence[str]) -> None:
+    """Refuse keys of networks for a convex program, and the other way round: nobody reads them."""
+    if "convex" not in config.get("method", {}):
+        return
+    objectives = [f"method.objectives.{name}" for name in config.method.convex.instead_of]
+    used = {"epsilon": "epsilon_logit", **dict.fromkeys(objectives, "method.convex.module")}
+    if not solved_convexly(config):
+        used = {"epsilon_logit": "epsilon", "method.convex": objectives[0]}
+    for key in (override.partition("=")[0].lstrip("+~") for override in overrides):
+        for unused, instead in used.items():
+            if f"{key}.".startswith(f"{unused}."):
+                model = config.model._target_.rsplit(".", 1)[-1]
+                raise ArgumentError.of(
+                    key,
+                    found=f"a value, which the method does not read for {model}",
+                    expected=f"{instead}, which it reads",
+                    mend=f"set {instead} in its place, or leave it out",
+                )
 
 
 def _is_whole(value: object) -> bool:

@@ -81,6 +81,22 @@ def test_networks_and_other_methods_are_not_mistaken_for_linear_models(composed)
         build_module(config, build_data(config))
 
 
+@pytest.mark.parametrize(
+    ("model", "key", "instead"),
+    [
+        ("linear", "epsilon", "epsilon_logit"),
+        ("linear", "method.objectives.constrained.margin", "method.convex.module"),
+        ("mlp", "epsilon_logit", "epsilon"),
+        ("mlp", "method.convex.module.l2", "method.objectives.constrained"),
+    ],
+)
+def test_a_key_that_the_model_does_not_read_is_refused(table, tmp_path, model, key, instead):
+    chosen = (f"model={model}", "method=constrained", f"{key}=0.1")
+    done = command("train", *chosen, *small_table(table), cwd=tmp_path)
+    assert done.returncode == 2
+    assert f"{key}: found a value" in done.stderr and f"expected {instead}, which" in done.stderr
+
+
 def test_all_of_it_from_the_shell(table, tmp_path):
     done = command(
         "train",
