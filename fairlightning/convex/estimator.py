@@ -31,7 +31,8 @@ class FairLinearClassifier(ClassifierMixin, BaseEstimator):
     """Logistic regression or linear SVM under fairness constraints, with a certificate.
 
     The constraints are about mean logits of groups on the training rows; prediction needs no
-    sensitive attributes. scikit-learn's `C` corresponds to `l2 = 1 / (C * n_samples)`.
+    sensitive attributes. scikit-learn's `C` corresponds to `l2 = 1 / (C * total)`, with the total
+    of the row weights times those of their classes: the number of rows without any.
 
     Args:
         loss: `logistic`, `squared_hinge` or `hinge`.
@@ -40,7 +41,7 @@ class FairLinearClassifier(ClassifierMixin, BaseEstimator):
         groups: Categories of every sensitive attribute; None takes those in `sensitive`, sorted.
         l2: Weight ≥ 0 of ‖β‖²/2.
         l1: Weight ≥ 0 of ‖β‖₁.
-        class_weight: None, `"balanced"`, or a mapping of classes to weights.
+        class_weight: None, `"balanced"` (by the row weights), or a mapping of classes to weights.
         tolerance: Relative duality gap at which to stop.
         max_passes: Most passes over the data.
 
@@ -116,7 +117,7 @@ class FairLinearClassifier(ClassifierMixin, BaseEstimator):
         batch = LinearBatch(
             torch.from_numpy(x), torch.from_numpy(labels == self.classes_[1]).long(), codes, weight
         )
-        chosen = self._class_weight(labels)
+        chosen = self._class_weight(labels, weight)
         self.result_: LinearResult = fit_linear(
             batch,
             groups=self.groups_,
@@ -158,13 +159,19 @@ class FairLinearClassifier(ClassifierMixin, BaseEstimator):
         spec = GroupSpec(groups)
         return spec, spec.encode(table)
 
-    def _class_weight(self, labels: NDArray[Any]) -> tuple[float, float]:
+    def _class_weight(
+        self, labels: NDArray[Any], weight: torch.Tensor | None
+    ) -> tuple[float, float]:
         given = self.class_weight
         if given is None:
             return 1.0, 1.0
-        found = compute_class_weight(
-            given if isinstance(given, str) else dict(given), classes=self.classes_, y=labels
-        )
+        if given == "balanced" and weight is not None:
+            mass = np.bincount(labels == self.classes_[1], weight.numpy(), minlength=2)
+            found = mass.sum() / np.maximum(2 * mass, np.finfo(float).tiny)
+        else:
+            found = compute_class_weight(
+                given if isinstance(given, str) else dict(given), classes=self.classes_, y=labels
+            )
         return float(found[0]), float(found[1])
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:  # noqa: N803

@@ -19,8 +19,8 @@ class Objective:
 
     Args:
         loss: `logistic`, `squared_hinge` or `hinge`.
-        l2: Weight ≥ 0. scikit-learn's C corresponds to l2 = 1/(C·N), with twice the squared hinge
-            of `LinearSVC` left as it is there.
+        l2: Weight ≥ 0. scikit-learn's C corresponds to l2 = 1/(C·W), W the weight of all rows, with
+            twice the squared hinge of `LinearSVC` left as it is there.
         l1: Weight ≥ 0.
         class_weight: Weights ≥ 0 of the rows of label 0 and 1, times those of the rows. They enter
             the loss, not the constraints.
