@@ -32,8 +32,8 @@ class Thresholds:
 
     Attributes:
         threshold: `(G,)` float64: a row is selected whose score is at least that of its group.
-        default: Threshold of rows whose group is unknown, or had no rows; the best for all rows
-            together, or the shared one.
+        default: Threshold of rows whose group is unknown, or had no rows of a weight above 0; the
+            best for all rows together, or the shared one.
         true_positive_rate: `(G,)` float64; NaN where a group has no positives.
         gap: Largest difference between two true positive rates.
         value: Accuracy, or balanced accuracy, over all rows.
@@ -209,6 +209,7 @@ class _Rows:
         return cls(score, positive, mass, mass / total[positive.astype(int)], 2.0)
 
     def curve(self, inside: NDArray[np.bool_]) -> _Curve:
+        inside = inside & (self.weight > 0)
         order = np.argsort(-self.score[inside], kind="stable")
         score, positive = self.score[inside][order], self.positive[inside][order]
         mass, gain = self.weight[inside][order], self.gain[inside][order]

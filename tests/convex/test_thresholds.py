@@ -114,6 +114,16 @@ def test_groups_without_positives_or_rows_are_named():
         found.select(score)
 
 
+def test_rows_of_weight_0_are_as_those_left_out():
+    score, y, group, _ = (torch.as_tensor(each) for each in rows(90, 3, 0, unknown=False))
+    spec, kept, group = GroupSpec({"g": range(3)}), group != 2, group[:, None]
+    weighed = adjusted_thresholds(score, y, group, spec, weight=kept.double())
+    left_out = adjusted_thresholds(score[kept], y[kept], group[kept], spec)
+    assert torch.equal(weighed.threshold, left_out.threshold)
+    assert weighed.threshold[2] == weighed.default
+    assert weighed.unconstrained == ("g=2",)
+
+
 def test_many_rows_are_fast_and_the_constraint_costs_accuracy():
     score, y, group, _ = rows(100_000, 5, 0, unknown=False)
     data = (torch.tensor(score), torch.tensor(y), torch.tensor(group)[:, None])
