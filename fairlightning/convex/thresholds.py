@@ -18,7 +18,7 @@ from torch import Tensor
 
 from fairlightning.convex.roc import Array, cuts_between, finite_scores
 from fairlightning.exceptions import ArgumentError, check_choice
-from fairlightning.functional.rows import check_target, check_weight
+from fairlightning.functional.rows import check_column, check_target, check_weight
 from fairlightning.groups import GroupSpec
 
 Aim = Literal["accuracy", "balanced_accuracy"]
@@ -52,8 +52,10 @@ class Thresholds:
         """Decide `(N,)` scores, with `(N,)` group ids, or without where one threshold is shared.
 
         Raises:
-            ArgumentError: If groups have thresholds of their own and `group` is missing.
+            ArgumentError: If scores are not finite or missing, ids are not of these groups or `-1`
+                for unknown, or groups have thresholds of their own and `group` is missing.
         """
+        finite_scores(scores, len(scores))
         if group is None:
             if not bool((self.threshold == self.default).all()):
                 raise ArgumentError.of(
@@ -63,8 +65,17 @@ class Thresholds:
                     mend="pass group=..., or choose the thresholds with shared=True",
                 )
             return scores.double() >= self.default
+        group = check_column("group", group, len(scores))
+        count = len(self.threshold)
+        if group.is_floating_point() or not bool(((group >= -1) & (group < count)).all()):
+            raise ArgumentError.of(
+                "group",
+                found=f"{group.dtype} from {group.min().item()} to {group.max().item()}",
+                expected=f"int64 ids from 0 to {count - 1}, -1 for unknown",
+                mend="pass groups.group_ids(sensitive)",
+            )
         table = torch.cat([self.threshold, self.threshold.new_tensor([self.default])])
-        return scores.double() >= table.to(scores.device)[group]
+        return scores.double() >= table.to(scores.device)[group.long()]
 
 
 def adjusted_thresholds(

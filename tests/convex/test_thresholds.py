@@ -114,6 +114,24 @@ def test_groups_without_positives_or_rows_are_named():
         found.select(score)
 
 
+@pytest.mark.parametrize(
+    ("score", "group", "named"),
+    [
+        (0.5, -2, "group: found torch.int64 from -2"),
+        (0.5, 2, "group: found torch.int64 from 2"),
+        (0.5, 0.0, "group: found torch.float32"),
+        (torch.nan, 0, "scores: found"),
+    ],
+)
+def test_scores_and_ids_that_cannot_be_decided_are_named(score, group, named):
+    score_of, y = torch.tensor([0.1, 0.6, 0.4, 0.9]), torch.tensor([0, 1, 0, 1])
+    found = adjusted_thresholds(
+        score_of, y, torch.tensor([[0], [0], [1], [1]]), GroupSpec({"g": "ab"})
+    )
+    with pytest.raises(ArgumentError, match=named):
+        found.select(torch.tensor([score]), torch.tensor([group]))
+
+
 def test_rows_of_weight_0_are_as_those_left_out():
     score, y, group, _ = (torch.as_tensor(each) for each in rows(90, 3, 0, unknown=False))
     spec, kept, group = GroupSpec({"g": range(3)}), group != 2, group[:, None]
