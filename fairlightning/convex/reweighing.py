@@ -21,13 +21,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fairlightning.convex.quadratic import run
-from fairlightning.exceptions import ArgumentError, check_choice
+from fairlightning.exceptions import ArgumentError, SetupError, check_choice
 from fairlightning.functional.rates import segment_sums
 from fairlightning.functional.rows import check_target, check_weight
 from fairlightning.groups import GroupSpec
 
 ReweighingDistance = Literal["squared", "kl"]
 _DISTANCES = ("squared", "kl")
+_DEVIATION = 1e-6
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,9 @@ def reweigh(
         The weights.
 
     Raises:
-        ArgumentError: On wrong shapes, labels or codes, and where a group has rows of one label
-            only, naming it: no weights give it the other.
+        ArgumentError: On wrong shapes, labels or codes, and where no weights give a group its label
+            rate (to 1e-6), naming it: it has rows of one label only, or several attributes and
+            `keep_groups` contradict each other.
 
     >>> y, sex = torch.tensor([0, 1, 1, 0, 0, 1]), torch.tensor([0, 0, 0, 1, 1, 1])
     >>> reweigh(y, sex[:, None], {"sex": ["f", "m"]}, keep_groups=True).weight
@@ -179,9 +181,11 @@ def _solve(
                 expected="both labels in every group",
                 mend="merge the group with another, or leave the attribute out",
             )
-        constraints.append((inside * (label - rate)) @ moved == 0)
+        # By the group's own share: a small group would else be lost in the solver's tolerance.
+        within = inside * share / (inside @ share)
+        constraints.append((within * (label - rate)) @ factor == 0)
         if keep_groups:
-            constraints.append(inside @ moved == inside @ share)
+            constraints.append(within @ factor == 1)
     if (~part_of_some).any():
         constraints.append(factor[~part_of_some] == 1)
     else:
@@ -189,6 +193,27 @@ def _solve(
     squared, entropy = cp.square(factor - 1), -cp.entr(factor)
     goal = share @ (squared if distance == "squared" else entropy)
     problem = cp.Problem(cp.Minimize(goal), constraints)
-    run(problem)
+    try:
+        run(problem)
+    except SetupError as error:
+        if problem.status not in (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE):
+            raise
+        names = ", ".join(name for name, _ in members)
+        raise _unreachable(rate, f"no weights that do for all of {names}") from error
     found: NDArray[np.float64] = np.maximum(np.asarray(factor.value), 0.0)
+    for name, inside in members:
+        mass_now = inside * share * found
+        reached = label @ mass_now / max(mass_now.sum(), 1e-300)
+        if abs(reached - rate) > _DEVIATION:
+            raise _unreachable(rate, f"a share of {reached:.6g} in {name}")
     return found
+
+
+def _unreachable(rate: float, found: str) -> ArgumentError:
+    return ArgumentError.of(
+        "label_rate, keep_groups",
+        found=found,
+        expected=f"weights by which label 1 has a share of {rate:.6g} in every group",
+        mend="pass keep_groups=False or another label_rate, merge small groups, or name fewer "
+        "attributes",
+    )

@@ -101,6 +101,29 @@ def test_fair_rows_keep_their_weights_and_a_rate_can_be_chosen():
     assert found.weight[y == 1].sum() == pytest.approx(20, abs=1e-6)
 
 
+@pytest.mark.parametrize("distance", ["squared", "kl"])
+def test_a_group_of_hardly_any_weight_gets_its_label_rate_too(distance):
+    y = torch.tensor([0, 1, 1, 0] * 20 + [0, 0, 1, 0])
+    group = torch.tensor([0, 0, 1, 1] * 20 + [2] * 4)
+    weight = torch.where(group == 2, 1e-10, 1.0).double()
+    spec = GroupSpec({"g": range(3)})
+    found = reweigh(y, group[:, None], spec, distance=distance, weight=weight)
+    assert label_rates(y, group, found.weight) == pytest.approx([found.label_rate] * 3, abs=1e-7)
+    # Its label 1 is too rare to be seen in floating point.
+    weight[-2] = 1e-22
+    with pytest.raises(ArgumentError, match=r"a share of .* in g=2, expected weights"):
+        reweigh(y, group[:, None], spec, distance=distance, weight=weight)
+
+
+def test_masses_that_no_weights_keep_are_named():
+    # sex, race, label: one row alone is of sex 1 and race 0.
+    cells = {(0, 0, 1): 10, (0, 1, 0): 30, (0, 0, 0): 2, (1, 1, 1): 20, (1, 1, 0): 20, (1, 0, 0): 1}
+    table = torch.tensor([cell for cell, count in cells.items() for _ in range(count)])
+    spec = GroupSpec({"sex": ["f", "m"], "race": ["a", "b"]})
+    with pytest.raises(ArgumentError, match=r"keep_groups: found no weights .* sex=f, .* race=b"):
+        reweigh(table[:, 2], table[:, :2], spec, keep_groups=True)
+
+
 def test_weights_make_a_linear_model_fairer():
     batch, spec = adult_batch(rows=10000)
     weight = reweigh(batch.target, batch.sensitive, spec).weight
