@@ -9,7 +9,7 @@ parity of the thresholded rates (Zafar et al. 2017, arXiv:1507.05259 and arXiv:1
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import numpy as np
@@ -216,8 +216,20 @@ def as_constraint(value: LinearConstraint | Mapping[str, object]) -> LinearConst
     """Accept a constraint or the plain mapping of its arguments, as a configuration has it.
 
     A mapping with `at_least` or `at_most` makes `LogitBounds`, any other one `LogitParity`.
+
+    Raises:
+        ArgumentError: If it is neither, or names an argument that there is not.
     """
     if isinstance(value, LogitParity | LogitBounds):
         return value
+    if not isinstance(value, Mapping):
+        raise ArgumentError.of(
+            "constraints",
+            found=repr(value),
+            expected="a list of LogitParity, LogitBounds, or mappings of their arguments",
+            mend="pass constraints=[dict(epsilon_logit=0.1)]",
+        )
     kind = LogitBounds if {"at_least", "at_most"} & set(value) else LogitParity
+    for name in value:
+        check_choice(f"argument of {kind.__name__}", name, [each.name for each in fields(kind)])
     return kind(**value)  # type: ignore[arg-type]

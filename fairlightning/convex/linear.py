@@ -149,6 +149,10 @@ def fit_linear(
     >>> fit.status, round(float(fit.coefficients[0]), 4), fit.violation < 1e-8
     ('optimal', 0.25, True)
     """
+    if not max_passes >= 1:
+        raise ArgumentError.of(
+            "max_passes", found=max_passes, expected="at least 1", mend="pass max_passes=200"
+        )
     spec = None if groups is None else GroupSpec.of(groups)
     solver = SequentialQuadratic(
         Objective(loss, l2, l1, class_weight),

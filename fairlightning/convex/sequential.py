@@ -83,6 +83,13 @@ class SequentialQuadratic:
             raise ArgumentError.of(
                 "tolerance", found=tolerance, expected="a number above 0", mend="pass 1e-8"
             )
+        if start is not None and not np.isfinite(start).all():
+            raise ArgumentError.of(
+                "start",
+                found="coefficients that are not finite",
+                expected="(P,) finite numbers, the intercept last",
+                mend="leave it out to start from the origin",
+            )
         if constraints and groups is None:
             raise ArgumentError.of(
                 "groups",
@@ -325,12 +332,10 @@ class SequentialQuadratic:
         return value - now <= rounding and best - bound <= rounding
 
     def constraint_values(self) -> tuple[ConstraintValue, ...]:
-        """Every constraint at the best θ, with the multipliers of the last step."""
-        if self.theta is None:
-            return ()
+        """Every constraint at `best`, with the multipliers of the last step."""
         u = self._multipliers or [np.zeros(len(block.rows)) for block in self.blocks]
         found = zip(self.blocks, feasible_multipliers(self.blocks, u), strict=True)
-        return tuple(ConstraintValue.of(block, self.theta, part) for block, part in found)
+        return tuple(ConstraintValue.of(block, self.best, part) for block, part in found)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the solver stands, also within a pass: tensors and plain values only."""

@@ -336,6 +336,11 @@ class Changing:
         (dict(constraints=[dict()]), "exactly one"),
         (dict(constraints=[dict(at_least=1.0, at_most=0.0)]), "at_least, at_most"),
         (dict(constraints=[dict(epsilon_logit=0.1, attributes=["age"])]), "attribute"),
+        (dict(constraints=dict(epsilon_logit=0.1)), "constraints: found 'epsilon_logit'"),
+        (dict(constraints=[dict(epsilon=0.1)]), "did you mean 'epsilon_logit'"),
+        (dict(constraints=[dict(at_least=1.0, penalty=1.0)]), "LogitBounds: found 'penalty'"),
+        (dict(max_passes=0), "max_passes: found 0"),
+        (dict(start=np.full(13, np.nan)), "start: found"),
     ],
 )
 def test_wrong_arguments_are_named(wrong, message):
@@ -366,6 +371,17 @@ def test_wrong_rows_are_named():
         fit_linear((part for part in [batch]), **options)
     with pytest.raises(ArgumentError, match="no rows"):
         fit_linear([], **options)
+
+
+def test_a_result_without_a_proof_has_the_constraints_of_its_coefficients():
+    batch, spec = problem(2)
+    result = fit_linear(batch, groups=spec, constraints=[dict(at_least=1.0)], max_passes=1)
+    assert result.status == "running"
+    logit, positive = result.decision(batch.inputs), batch.target == 1
+    for sex, found in enumerate(result.constraints):
+        mean = logit[positive & (batch.sensitive[:, 0] == sex)].mean().item()
+        assert found.value == pytest.approx(mean)
+    assert len(result.constraints) == 2
 
 
 def test_text_says_what_is_proved():
