@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fairlightning.exceptions import DataError
+from fairlightning.functional.intervals import Verdict
 from fairlightning.groups import GroupSpec
 from fairlightning.metrics import Record
 from fairlightning.verification.checklist import Evidence, Statement, checklist
@@ -27,6 +28,7 @@ from fairlightning.verification.group_rows import group_rows
 from fairlightning.verification.material import Bounds, Material
 from fairlightning.verification.paired import Pair
 from fairlightning.verification.results import (
+    Curve,
     LambdaSensitivity,
     Reproducibility,
     Run,
@@ -35,6 +37,12 @@ from fairlightning.verification.results import (
 )
 from fairlightning.verification.robustness import mean_curves, threshold_curve
 from fairlightning.verification.words import summary
+
+_UNHARMED: dict[Verdict, str] = {
+    "met": "none harmed",
+    "not met": "",  # whose note names the harmed ones
+    "not enough evidence": "not enough evidence that none is harmed",
+}
 
 ROLES = ("baseline", "intervention", "repeat")
 """What a training is for; the last one is the intervention of the first seed once more."""
@@ -202,6 +210,7 @@ def verified(
     criteria = criteria_of(material, bounds, repetition)
     verdict = worst(criterion.verdict for criterion in criteria)
     files = [plan.shifts(seed) for seed in plan.seeds]
+    drift = mean_curves([_curves(plan, name) for name in files], files)
     metrics = [_metrics(plan, role) for role in ROLES[:2]]
     comparison = comparison_rows(metrics[0], metrics[1], material)
     return Verification(
@@ -220,28 +229,34 @@ def verified(
         comparison=comparison,
         groups=group_rows(material, bounds),
         sensitivity=sensitivity,
-        drift=mean_curves([_curves(plan, name) for name in files], files),
+        drift=drift,
         thresholds=threshold_curve(material),
         reproducibility=reproducibility,
         checklist=checklist(
-            {**evidence, **criteria_evidence(criteria, files)}, statements, source=statements_file
+            {**evidence, **criteria_evidence(criteria, drift)}, statements, source=statements_file
         ),
     )
 
 
 def criteria_evidence(
-    criteria: Sequence[SuccessCriterion], shift_files: Sequence[str]
+    criteria: Sequence[SuccessCriterion], drift: Sequence[Curve]
 ) -> dict[int, Evidence]:
-    """What the success criteria show about items 7 to 10 of the checklist."""
+    """What success criteria and curves of shifted data show about items 7 to 10 of the checklist.
+
+    Item 9 holds where some curve could be drawn and all groups are known to be unharmed.
+    """
     gap, accuracy, stability, again = criteria
     found = {
         number: Evidence(of.verdict == "met", f"{of.title}: {of.verdict}", of.sources)
         for number, of in ((7, accuracy), (8, gap), (10, again))
     }
-    text = f"{len(shift_files)} seeds under shifted, noisy and missing data; groups: "
-    harmed = stability.verdict == "not met"
-    text += stability.note or "none harmed"
-    return {**found, 9: Evidence(not harmed, text, (*shift_files, *stability.sources))}
+    drawn = [curve for curve in drift if curve.points]
+    curves = ", ".join(curve.name.replace("_", " ") for curve in drawn) or "none"
+    groups = [_UNHARMED[stability.verdict], stability.note]
+    text = f"curves of shifted data: {curves}; groups: {'; '.join(filter(None, groups))}"
+    files = dict.fromkeys(path for curve in drawn for path in curve.sources)
+    holds = bool(drawn) and stability.verdict == "met"
+    return {**found, 9: Evidence(holds, text, (*files, *stability.sources))}
 
 
 def _metrics(plan: Plan, role: str) -> list[list[Record]]:

@@ -15,6 +15,8 @@ from fairlightning.verification import Criterion, Front, FrontPoint, evaluate
 from fairlightning.verification.checklist import Evidence, Statement, checklist, read_statements
 from fairlightning.verification.material import Material
 from fairlightning.verification.paired import Pair
+from fairlightning.verification.protocol import criteria_evidence
+from fairlightning.verification.results import Curve, SuccessCriterion
 from fairlightning.verification.robustness import (
     lambda_sensitivity,
     mean_curves,
@@ -176,6 +178,25 @@ def test_the_checklist_takes_evidence_or_a_signature(tmp_path):
     more = checklist({**shown, 1: shown[4]}, {**read_statements(path), **signed})
     assert more.passed
     assert "the run: seen" in more.items[7].evidence
+
+
+@pytest.mark.parametrize(
+    ("verdict", "points", "said"),
+    [
+        ("met", (None,), "label noise; groups: none harmed"),
+        ("met", (), "none; groups: none harmed"),
+        ("not enough evidence", (None,), "not enough evidence that none is harmed; few rows"),
+    ],
+)
+def test_robustness_is_ticked_with_a_curve_and_no_group_in_doubt(verdict, points, said):
+    note = "few rows" if verdict != "met" else ""
+    criterion = SuccessCriterion("stability", "t", verdict, note, None, "f", (), 0.9, ("p",))
+    curve = Curve("label_noise", "Labels flipped", "share", points, None, ("r.json",))
+    empty = replace(curve, name="column_shift", points=())
+    item = criteria_evidence([criterion] * 4, [curve, empty])[9]
+    assert item.holds == (verdict == "met" and bool(points))
+    assert item.text.endswith(said)
+    assert item.sources == (("r.json", "p") if points else ("p",))
 
 
 @pytest.mark.parametrize(
