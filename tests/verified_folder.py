@@ -8,12 +8,14 @@ import hashlib
 import json
 from datetime import date
 
+import numpy as np
 import pandas as pd
 import torch
 from helpers import quiet_trainer
 
 from fairlightning.cli.results import PACKAGES, predictions
 from fairlightning.data import BatchLoader, adult
+from fairlightning.groups import GroupSpec
 from fairlightning.models import MLP
 from fairlightning.module import FairModule
 from fairlightning.objectives import ParityPenalty
@@ -31,7 +33,7 @@ from fairlightning.verification import (
 from fairlightning.verification.checklist import Evidence, Statement
 from fairlightning.verification.criteria import Bounds
 from fairlightning.verification.protocol import Plan, Subject, material_of, repeated, verified
-from fairlightning.verification.results import Reproducibility
+from fairlightning.verification.results import LambdaSensitivity, Reproducibility
 from fairlightning.verification.robustness import lambda_sensitivity, shift_curves
 from fairlightning.verification.shifts import Rows, ShiftSettings
 
@@ -78,6 +80,49 @@ def verified_folder(folder, seeds=(0, 1)):
     found = verified(plan, subject, Bounds(), sensitivity, made, evidence, stated)
     write_verification(folder / "verification.json", found)
     return folder
+
+
+def drawn_folder(folder, draw, sensitive, criterion="demographic_parity", seeds=(0, 1)):
+    """Write a folder of made-up scores, without checkpoints and environments.
+
+    Args:
+        folder: Where.
+        draw: From a seed to a table of `target`, the attributes, and `baseline` and `intervention`,
+            their scores; every third row is validation.
+        sensitive: Categories by attribute.
+        criterion: What is judged.
+        seeds: Seeds of the trainings.
+
+    Returns:
+        The verification.
+    """
+    plan, groups = Plan(folder, seeds), GroupSpec(sensitive)
+    for seed in seeds:
+        frame = draw(seed)
+        row = np.arange(len(frame))
+        split = np.where(row % 3 == 0, "val", "test")
+        frame = frame.assign(row=row + seed * len(frame), split=split, member=0)
+        for role in ("baseline", "intervention"):
+            own = frame.drop(columns=["baseline", "intervention"]).assign(score=frame[role])
+            plan.file(seed, role, "").mkdir(parents=True)
+            write_predictions(plan.file(seed, role, "predictions.parquet"), own)
+            write_metrics(
+                plan.file(seed, role, "metrics.json"), evaluate(own, groups, intervals=None)
+            )
+            plan.file(seed, role, "config.yaml").write_text(CONFIG)
+        path = plan.folder / plan.shifts(seed)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps({"curves": []}))
+    first, again = (plan.file(seeds[0], role, "") for role in ("intervention", "repeat"))
+    again.mkdir()
+    (again / "predictions.parquet").write_bytes((first / "predictions.parquet").read_bytes())
+    (folder / "config.yaml").write_text(f"{CONFIG}success: {{min_support: 100}}\n")
+    made = Reproducibility(*repeated(plan), "fairlightning verify", None, {}, {}, {}, "config.yaml")
+    subject = Subject(criterion=criterion, attributes=groups.names, groups=groups, **SUBJECT)
+    sensitivity = LambdaSensitivity(None, (), {}, "no front", ())
+    found = verified(plan, subject, Bounds(), sensitivity, made, {}, {})
+    write_verification(folder / "verification.json", found)
+    return found
 
 
 def _run(plan, data, facts, seed, role):

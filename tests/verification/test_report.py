@@ -5,13 +5,14 @@ import re
 import shutil
 from urllib.parse import unquote
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 import yaml
 from browser import open_offline
 from helpers import command
-from verified_folder import advice, audit, decision, verified_folder
+from verified_folder import advice, audit, decision, drawn_folder, verified_folder
 
 from fairlightning.boosting import BoostedTrees
 from fairlightning.data import adult
@@ -19,7 +20,14 @@ from fairlightning.exceptions import DataError
 from fairlightning.module import FairModule
 from fairlightning.report.pages.rendering import template_text
 from fairlightning.report.plain import check_report
-from fairlightning.verification.reporting import REPORT_FILES, model, write_report
+from fairlightning.verification.reporting import (
+    REPORT_FILES,
+    model,
+    results,
+    summary,
+    words,
+    write_report,
+)
 from fairlightning.verification.reporting.inputs import read_inputs
 
 MAIN = [
@@ -311,3 +319,79 @@ def test_trees_are_counted(made, tmp_path):
     leaves = int(booster.trees_to_dataframe()["left_child"].isna().sum())
     assert layer[:2] == ("network.trees", f"trees {booster.num_trees()} with {leaves} leaves")
     assert layer[2].value == leaves
+
+
+def drawn(seed, selected, rows=6000, share=0.5, base=0.4):
+    """Scores with the rates of selection that `selected(label, woman, seed)` gives both models."""
+    random = np.random.default_rng(seed)
+    woman, label = random.random(rows) < share, random.random(rows) < base
+    chance = random.random(rows)
+    scores = [np.where(chance < rate, 0.9, 0.1) for rate in selected(label, woman, seed)]
+    sex = np.where(woman, "f", "m")
+    columns = {"target": label * 1.0, "baseline": scores[0], "intervention": scores[1], "sex": sex}
+    return pd.DataFrame(columns)
+
+
+SEX = {"sex": ["f", "m"]}
+
+
+def test_groups_that_take_turns_to_be_ahead_are_as_far_apart_as_in_each_training(tmp_path):
+    def selected(_, woman, seed):
+        ahead = 0.1 if seed % 2 else -0.1
+        return np.where(woman, 0.4, 0.6), np.where(woman, 0.5 + ahead, 0.5 - ahead)
+
+    found = drawn_folder(tmp_path / "v", lambda seed: drawn(seed, selected), SEX)
+    (gap,) = found.criteria[0].findings
+    for role in ("baseline", "intervention"):
+        assert words.ends(found.groups, role).gap == pytest.approx(getattr(gap, role), abs=1e-12)
+    text = words.gap_sentence(found, "sex", "selection_rate")
+    assert gap.intervention > 0.15
+    assert f"{100 * gap.baseline:.1f} apart;" in text
+    assert f"{100 * gap.intervention:.1f} apart on average (trainings differ in who" in text
+
+
+def test_a_group_is_judged_under_each_rate_and_counted_once(tmp_path):
+    def selected(label, woman, _):
+        found = np.where(label, 0.7, 0.2)
+        return found, np.where(woman & label, 0.45, found)
+
+    found = drawn_folder(tmp_path / "v", lambda seed: drawn(seed, selected), SEX, "equalized_odds")
+    harmed = [name for name, v in words.rate_verdicts(found).items() if v == "not met"]
+    assert harmed == [
+        ("sex=f", "true_positive_rate"),
+        ("sex=m", "true_positive_rate"),
+        ("sex=f", "false_positive_rate"),  # they lose accuracy
+    ]
+    assert words.group_verdicts(found) == {"sex=f": "not met", "sex=m": "not met"}
+    said = summary.summary(read_inputs(tmp_path / "v")).blocks[1].items
+    assert [s[:10] for s in said if "Harmed" in s] == ["Harmed: f,", "Harmed: m,"]
+    assert "0 of 2 groups and intersections with enough rows are not harmed." in said
+
+
+def test_what_cannot_be_said_of_one_rate_cannot_be_said_of_the_group(tmp_path):
+    def selected(label, woman, _):
+        return np.where(label, 0.7, 0.2), np.where(label, 0.7, 0.2)
+
+    rows = {"rows": 9000, "share": 0.2, "base": 0.03}
+    draw = lambda seed: drawn(seed, selected, **rows)  # noqa: E731
+    found = drawn_folder(tmp_path / "v", draw, SEX, "equalized_odds", seeds=(0,))
+    verdicts = words.rate_verdicts(found)
+    assert verdicts["sex=f", "true_positive_rate"] is None
+    assert verdicts["sex=f", "false_positive_rate"] == "met"
+    assert words.group_verdicts(found)["sex=f"] == "not enough evidence"
+    table = results.groups_table(read_inputs(tmp_path / "v"))
+    told = [row[6].word for row in table.rows if row[0] == "sex=f"]
+    assert told == ["too few rows", "not harmed"]
+
+
+def test_a_group_that_others_left_is_farther_away_and_not_treated_worse(tmp_path):
+    def selected(label, woman, _):
+        return np.where(label, 1.0, 0.0), np.where(label, np.where(woman, 1.0, 0.7), 0.0)
+
+    draw = lambda seed: drawn(seed, selected, share=0.3)  # noqa: E731
+    drawn_folder(tmp_path / "v", draw, SEX)
+    said = summary.summary(read_inputs(tmp_path / "v")).blocks[1].items
+    women, men = (next(s for s in said if s.startswith(f"Harmed: {group}")) for group in "fm")
+    assert "farther from all rows in its selection rate (by 0.0" in women
+    assert "rightly" not in women
+    assert "decides rightly 1" in men

@@ -139,12 +139,13 @@ def _details(inputs: ReportInputs) -> str:
 def _factors(inputs: ReportInputs) -> str:
     found = inputs.found
     shown = dict.fromkeys(row.attribute for row in found.groups)
-    small = [row for row in found.groups if row.small]
+    groups = {row.group for row in found.groups}
+    small = {row.group for row in found.groups if row.small}
     return _bullets(
         [
             f"Groups that were evaluated: {', '.join(shown)}.",
             f"Attributes whose gaps are to fall: {', '.join(found.attributes)}.",
-            f"{len(small)} of {len(found.groups)} groups have too few rows for a verdict.",
+            f"{len(small)} of {len(groups)} groups have too few rows for a verdict.",
         ]
     )
 

@@ -39,7 +39,7 @@ _UNHARMED: dict[Verdict | None, Status] = {
     "met": Status("not harmed", "good"),
     "not met": Status("harmed", "bad"),
     "not enough evidence": Status("cannot be said", "open"),
-    None: Status("not judged", "open"),
+    None: Status("too few rows", "open"),
 }
 
 
@@ -152,7 +152,7 @@ def _seeds_table(inputs: ReportInputs) -> Table:
 
 def groups_table(inputs: ReportInputs) -> Table:
     """Every group and intersection, whatever its support."""
-    verdicts = words.group_verdicts(inputs.found)
+    verdicts = words.rate_verdicts(inputs.found)
     rows = sorted(inputs.found.groups, key=lambda row: (row.attribute.count("&"), row.attribute))
     return Table.of(
         "groups",
@@ -167,7 +167,7 @@ def groups_table(inputs: ReportInputs) -> Table:
             "verdict": "",
             "rows": "Rows",
         },
-        [_group_cells(row, verdicts.get(row.group)) for row in rows],
+        [_group_cells(row, verdicts[row.group, row.rate]) for row in rows],
         (Source(VERIFICATION, "groups"), *metric_sources(inputs)),
         f"Too few rows: {inputs.few} of the rate; no verdict on these groups. "
         "Rows: different rows over all seeds.",
@@ -175,9 +175,6 @@ def groups_table(inputs: ReportInputs) -> Table:
 
 
 def _group_cells(row: GroupRow, verdict: Verdict | None) -> tuple[Cell, ...]:
-    status = Status("harmed", "bad") if row.harmed else _UNHARMED[verdict]
-    if row.small:
-        status = Status("too few rows", "open")
     harm, accuracy = row.harm, row.accuracy_change
     return (
         row.group,
@@ -186,6 +183,6 @@ def _group_cells(row: GroupRow, verdict: Verdict | None) -> tuple[Cell, ...]:
         Number(row.intervention.mean, deviation=row.intervention.deviation),
         Number(harm.value, harm.low, harm.high, sign=True),
         Number(accuracy.value, accuracy.low, accuracy.high, sign=True),
-        status,
+        _UNHARMED[verdict],
         Number(row.support, digits=0),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fairlightning.functional.criteria import CRITERIA
-from fairlightning.metrics import signed
+from fairlightning.metrics import readable, signed
 from fairlightning.report.document import (
     Block,
     Bullets,
@@ -25,6 +25,7 @@ from fairlightning.verification.results import (
     ComparisonRow,
     Estimate,
     Finding,
+    GroupRow,
     SuccessCriterion,
     Verification,
 )
@@ -52,13 +53,27 @@ def _findings(found: Verification) -> Iterator[str]:
         said = [words.gap_sentence(found, attribute, rate) for rate in rates]
         sentences = [sentence for sentence in said if sentence]
         yield from sentences or [f"{attribute.capitalize()}: the gap cannot be estimated."]
-    for row in found.groups:
-        if row.harmed:
-            yield (
-                f"Harmed: {words.short(row.group)}, which {words.FAIR} treats visibly worse "
-                f"({row.support:,} rows)."
-            )
+    for group, verdict in words.group_verdicts(found).items():
+        if verdict == "not met":
+            harmed = [row for row in found.groups if row.group == group and row.harmed]
+            yield _harmed(max(harmed, key=lambda row: row.harm.value or 0.0))
     yield _harm_sentence(found)
+
+
+def _harmed(row: GroupRow) -> str:
+    """What the harm of a group is: a distance from all rows, decisions that are wrong, or both."""
+    farther = (row.harm.low or 0.0) > 0
+    lost = row.accuracy_change
+    harms = []
+    if farther:
+        harms.append(
+            f"which came to lie visibly farther from all rows in its {readable(row.rate)} (by "
+            f"{number_text(Number(row.harm.value))})"
+        )
+    if not farther or (lost.high or 0.0) < 0:
+        fewer = -100 * (lost.value or 0.0)
+        harms.append(f"on which {words.FAIR} decides rightly {fewer:.1f} times in 100 less")
+    return f"Harmed: {words.short(row.group)}, {' and '.join(harms)} ({row.support:,} rows)."
 
 
 def _harm_sentence(found: Verification) -> str:
@@ -106,9 +121,10 @@ _FEW = 4
 def _unknown(inputs: ReportInputs) -> Iterator[str]:
     found = inputs.found
     for criterion in found.criteria:
-        open_ = [f.about for f in criterion.findings if f.verdict == "not enough evidence"]
+        findings = [f for f in criterion.findings if f.verdict == "not enough evidence"]
+        open_ = dict.fromkeys(words.short(finding.about) for finding in findings)
         if open_:
-            listed = ", ".join(map(words.short, open_))
+            listed = ", ".join(open_)
             of = listed if len(open_) <= _FEW else f"{len(open_)} groups"
             subject = words.SUBJECTS.get(criterion.name, criterion.title)
             yield f"Not enough evidence: {subject} ({of})."

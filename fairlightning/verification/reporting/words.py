@@ -8,6 +8,7 @@ from typing import NamedTuple
 from fairlightning.functional.intervals import Verdict
 from fairlightning.metrics import readable
 from fairlightning.report.document import Status
+from fairlightning.verification.criteria import worst
 from fairlightning.verification.results import (
     ComparisonRow,
     GroupRow,
@@ -65,17 +66,22 @@ MEASURES = {
 
 
 class Ends(NamedTuple):
-    """The two groups that lie farthest apart."""
+    """How far groups lie apart.
+
+    Attributes:
+        low: The group whose mean rate over the trainings is lowest.
+        low_rate: That mean.
+        high: The group whose mean rate is highest.
+        high_rate: That mean.
+        gap: Distance between the lowest and the highest rate of each training, on average. Where
+            trainings differ in who is ahead, the means lie closer together than that.
+    """
 
     low: str
     low_rate: float
     high: str
     high_rate: float
-
-    @property
-    def gap(self) -> float:
-        """Their distance."""
-        return self.high_rate - self.low_rate
+    gap: float
 
 
 def status_of(criterion: SuccessCriterion) -> Status:
@@ -85,11 +91,31 @@ def status_of(criterion: SuccessCriterion) -> Status:
     return VERDICTS[criterion.verdict]
 
 
+def rate_verdicts(found: Verification) -> dict[tuple[str, str], Verdict | None]:
+    """Whether each group is unharmed under each rate, by the names of both.
+
+    Returns:
+        None for those with too few rows.
+    """
+    findings = [f for c in found.criteria if c.name == "stability" for f in c.findings]
+    pairs = zip(found.groups, findings, strict=True)
+    return {(row.group, row.rate): finding.verdict for row, finding in pairs}
+
+
 def group_verdicts(found: Verification) -> dict[str, Verdict]:
-    """Whether each group that could be judged is unharmed, by its name."""
-    stability = (criterion for criterion in found.criteria if criterion.name == "stability")
-    findings = (finding for criterion in stability for finding in criterion.findings)
-    return {f.about: f.verdict for f in findings if f.verdict is not None}
+    """Whether each group is unharmed under all rates, by its name.
+
+    A group with too few rows of one rate only cannot be called unharmed; one with too few of every
+    rate is left out.
+    """
+    by_group: dict[str, list[Verdict | None]] = {}
+    for (group, _), verdict in rate_verdicts(found).items():
+        by_group.setdefault(group, []).append(verdict)
+    return {
+        group: worst(verdict or "not enough evidence" for verdict in verdicts)
+        for group, verdicts in by_group.items()
+        if any(verdicts)
+    }
 
 
 def overall_status(found: Verification) -> Status:
@@ -126,15 +152,14 @@ def ends(rows: Sequence[GroupRow], role: str) -> Ends | None:
     Returns:
         None where fewer than two groups have a rate over enough rows.
     """
-    rates = [
-        (rate, short(row.group))
-        for row in rows
-        if not row.small and (rate := getattr(row, role).mean) is not None
-    ]
-    if len(rates) < 2:
+    spreads = {row.group: getattr(row, role) for row in rows if not row.small}
+    if len(spreads) < 2:
         return None
-    (low_rate, low), (high_rate, high) = min(rates), max(rates)
-    return Ends(low, low_rate, high, high_rate)
+    means = {group: spread.mean for group, spread in spreads.items()}
+    low, high = min(means, key=means.__getitem__), max(means, key=means.__getitem__)
+    trainings = list(zip(*(spread.values for spread in spreads.values()), strict=True))
+    gap = sum(max(rates) - min(rates) for rates in trainings) / len(trainings)
+    return Ends(short(low), means[low], short(high), means[high], gap)
 
 
 def gap_sentence(found: Verification, attribute: str, rate: str) -> str | None:
@@ -167,7 +192,7 @@ def gap_sentence(found: Verification, attribute: str, rate: str) -> str | None:
     )
     return (
         f"{attribute.capitalize()}: of 100 {whom or 'people in each group'}, {first}, "
-        f"{_apart(before.gap)} apart; {second}, {_apart(after.gap)} apart."
+        f"{_apart(before)}; {second}, {_apart(after)}."
     )
 
 
@@ -175,9 +200,11 @@ def _hundred(rate: float) -> str:
     return f"{100 * rate:.0f}"
 
 
-def _apart(gap: float) -> str:
+def _apart(of: Ends) -> str:
     # 17.6 and 11.2 are 18 and 11, yet 6 apart: one digit says why.
-    return f"{100 * gap:.1f}"
+    gap, means = (f"{100 * gap:.1f}" for gap in (of.gap, of.high_rate - of.low_rate))
+    differing = "" if gap == means else " on average (trainings differ in who is ahead)"
+    return f"{gap} apart{differing}"
 
 
 def worse_sentence(row: ComparisonRow) -> str:
