@@ -81,10 +81,10 @@ def verify(config: DictConfig) -> Verification:
         _kept_statements(config, plan.folder),
     )
     write_verification(plan.folder / RESULT, found)
-    report = write_report(plan.folder)[0]
     console.print(criteria_table(found))
     for sentence in found.summary:
         console.print(sentence, markup=False, highlight=False)
+    report = write_report(plan.folder)[0]
     path = shown_path(plan.folder)
     console.print(f"Results  {path}: {RESULT}, audit, runs, around, robustness", markup=False)
     console.print(f"Read     open {shown_path(report)} in a browser", markup=False, soft_wrap=True)

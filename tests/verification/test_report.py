@@ -22,8 +22,10 @@ from fairlightning.report.pages.rendering import template_text
 from fairlightning.report.plain import check_report
 from fairlightning.verification.reporting import (
     REPORT_FILES,
+    group_pictures,
     model,
     results,
+    sensitivity,
     summary,
     words,
     write_report,
@@ -395,3 +397,23 @@ def test_a_group_that_others_left_is_farther_away_and_not_treated_worse(tmp_path
     assert "farther from all rows in its selection rate (by 0.0" in women
     assert "rightly" not in women
     assert "decides rightly 1" in men
+
+
+def test_names_that_differ_in_case_alone_have_pictures_and_columns_of_their_own(tmp_path):
+    names = ("Género", "género")
+
+    def draw(seed):
+        frame = drawn(seed, lambda label, *_: (label, label), rows=900).drop(columns="sex")
+        random = np.random.default_rng(seed)
+        return frame.assign(**{name: random.choice(["f", "m"], 900) for name in names})
+
+    drawn_folder(tmp_path / "v", draw, {name: ["f", "m"] for name in names}, seeds=(0,))
+    inputs = read_inputs(tmp_path / "v")
+    ids = [block.id for block in group_pictures.calibration(inputs).blocks if hasattr(block, "id")]
+    assert len(ids) == len(set(ids)) == 4
+    assert all(re.fullmatch("[a-z0-9-]+", name) for name in ids)
+    (curve,) = (
+        block for block in sensitivity.all_curves(inputs).blocks if hasattr(block, "columns")
+    )
+    keys = [column.key for column in curve.columns]
+    assert [f"baseline: gap of {name}" in keys for name in names] == [True, True]

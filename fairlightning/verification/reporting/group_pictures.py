@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
+import zlib
 from collections.abc import Iterable, Iterator
 
 import torch
@@ -174,7 +177,12 @@ def _calibration(inputs: ReportInputs, run: RunFiles, role: str, attribute: str)
 
 
 def _identifier(text: str) -> str:
-    return "-".join("".join(c if c.isalnum() else " " for c in text.lower()).split())
+    """A name in ASCII for links and files, different for different texts."""
+    if re.fullmatch("[a-z0-9][a-z0-9_]*", text):
+        return text
+    plain = unicodedata.normalize("NFKD", text.lower()).encode("ascii", "ignore").decode()
+    words = re.findall("[a-z0-9]+", plain)
+    return "-".join([*words, f"{zlib.crc32(text.encode()):08x}"])
 
 
 def calibration(inputs: ReportInputs) -> Section:

@@ -263,7 +263,7 @@ def _curve_table(curve: Curve) -> Table:
     for attribute in of:
         name = "Accuracy" if attribute is None else f"Gap of {attribute}"
         for role in ("baseline", "intervention"):
-            columns[f"{role}: {name.lower()}"] = f"{name}, {role}"
+            columns[f"{role}: {name[0].lower()}{name[1:]}"] = f"{name}, {role}"
     rows: list[tuple[Cell, ...]] = []
     for point in curve.points:
         cells: list[Cell] = [point.label, Number(point.support, digits=0)]
