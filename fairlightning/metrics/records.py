@@ -83,13 +83,16 @@ class Change:
         key: What the figure is about.
         baseline: Its value in the first run; None where it is not estimable.
         intervention: Its value in the second run; None where it is not estimable.
-        support: Rows that the figure is over, the same in both runs; 0 where neither has any.
+        baseline_support: Rows that the figure is over in the first run, 0 without any. That of a
+            gap, or of a rate among the selected, hangs on the decisions too.
+        intervention_support: The same of the second run.
     """
 
     key: Key
     baseline: float | None
     intervention: float | None
-    support: int
+    baseline_support: int
+    intervention_support: int
 
     @property
     def change(self) -> float | None:

@@ -136,15 +136,15 @@ def _group_changes(rows: list[Change]) -> Table:
         table.add_section()
         table.add_row(Text(str(attribute), style="bold"))
         for name, of in groups.items():
-            size = max(row.support for row in of.values())
+            size = max(row.baseline_support for row in of.values())
             cells = [_both(of[metric]) if metric in of else Text(ABSENT) for metric in metrics]
             table.add_row(_indented(_short(name, str(attribute))), f"{size:,}", *cells)
     return table
 
 
 def _both(row: Change) -> Text:
-    arrow = Text("→ ", style="dim")
-    return _number(row.baseline, row.support) + arrow + _number(row.intervention, row.support)
+    baseline, intervention = _change_numbers(row)
+    return baseline + Text("→ ", style="dim") + intervention
 
 
 def _figures(records: list[Record], stage: str) -> Table:
@@ -282,14 +282,20 @@ def _group_cells(of: dict[str, Record], everyone: float | None) -> list[Text | s
     ]
 
 
+def _change_numbers(row: Change) -> tuple[Text, Text]:
+    return (
+        _number(row.baseline, row.baseline_support),
+        _number(row.intervention, row.intervention_support),
+    )
+
+
 def _change_cells(row: Change) -> list[RenderableType]:
     word, style = _VERDICTS[row.better]
     relative = ABSENT if row.relative is None else signed(100 * row.relative, 0)
     change = ABSENT if row.change is None else signed(row.change, 3)
     return [
         _indented(readable(row.key.metric)),
-        _number(row.baseline, row.support),
-        _number(row.intervention, row.support),
+        *_change_numbers(row),
         Text(change, style=style),
         Text(relative, style=style),
         Text(word, style=style),

@@ -10,6 +10,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from fairlightning.exceptions import DataError, check_choice
+from fairlightning.functional.proportions import PROPORTIONS
 from fairlightning.metrics import SMALL_SUPPORT, SUPPORT, Change, Key, Record, readable, signed
 from fairlightning.report import is_shown
 
@@ -183,12 +184,13 @@ def _change(first: Record, second: Record) -> Change:
             expected=f"{first.support:,}, as in the baseline",
             mend=_SAME_ROWS,
         )
-    return Change(first.key, first.value, second.value, max(first.support, second.support))
+    return Change(first.key, first.value, second.value, first.support, second.support)
 
 
 def _criteria_line(attribute: str | None, rows: list[Change]) -> str:
     line = f"{attribute}: {'; '.join(map(_criterion, rows))}."
-    fewest = min((row.support for row in rows if row.support), default=SMALL_SUPPORT)
+    supports = [rows for row in rows for rows in (row.baseline_support, row.intervention_support)]
+    fewest = min(filter(None, supports), default=SMALL_SUPPORT)
     if fewest >= SMALL_SUPPORT:
         return line
     return f"{line} Beware: a group rests on {fewest} row{'' if fewest == 1 else 's'}."
@@ -206,8 +208,13 @@ def _criterion(row: Change) -> str:
 
 
 def _overall(row: Change) -> str:
-    points = "" if row.change is None else f" ({signed(100 * row.change, 1)} points)"
-    return f"{readable(row.key.metric)} {_value(row.baseline)} → {_value(row.intervention)}{points}"
+    change = ""
+    if row.change is not None:
+        share = row.key.metric in PROPORTIONS
+        change = (
+            f" ({signed(100 * row.change, 1)} points)" if share else f" ({signed(row.change, 3)})"
+        )
+    return f"{readable(row.key.metric)} {_value(row.baseline)} → {_value(row.intervention)}{change}"
 
 
 def _value(value: float | None) -> str:

@@ -1,9 +1,13 @@
+import io
+
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from fairlightning.exceptions import ArgumentError, DataError
 from fairlightning.metrics import Record
+from fairlightning.report import comparison_table
 from fairlightning.verification import compare, evaluate
 
 
@@ -59,6 +63,22 @@ def test_what_is_not_estimable_is_said():
 def test_figures_of_few_rows_are_marked():
     text = compare(run(0.1, 0.1, 0.9, support=7), run(0.2, 0.1, 0.9, support=7)).summary()
     assert "Beware: a group rests on 7 rows." in text
+    # The support of a gap may hang on the decisions, and so differ between two runs.
+    gap = [record("predictive_parity_difference", 0.2, "sex", support=n) for n in (400, 2)]
+    comparison = compare(gap[:1], gap[1:])
+    assert "Beware: a group rests on 2 rows." in comparison.summary()
+    console = Console(width=100, file=io.StringIO(), color_system=None)
+    console.print(comparison_table(comparison.rows, "test"))
+    (line,) = (text for text in console.file.getvalue().splitlines() if "parity diff" in text)
+    assert line.split()[2:4] == ["0.200", "0.200†"]
+
+
+def test_points_are_said_of_shares_alone():
+    errors = [[record("mean_absolute_error", value)] for value in (794.0, 952.5)]
+    assert "error 794.000 → 952.500 (+158.500)." in compare(*errors).summary()
+    assert (
+        "(+10.0 points)" in compare([record("accuracy", 0.8)], [record("accuracy", 0.9)]).summary()
+    )
 
 
 def test_common_stages_are_compared():

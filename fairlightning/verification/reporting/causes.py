@@ -158,7 +158,7 @@ def _pathways(inputs: ReportInputs, audit: Entry) -> Block:
     if not audit["pathways"]:
         return Missing(
             "No classification of pathways into fair and unfair: none is declared.",
-            "declare `causal.pathways` in the data set's configuration and run the audit again.",
+            "declare `causal.paths` in the data set's configuration and run the audit again.",
         )
     judged: dict[tuple[str, str], list[str]] = {}
     for path in audit["pathways"]:
