@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import permutations
 from typing import Any
 
 from fairlightning.audit.proxies import TOGETHER
@@ -107,11 +108,9 @@ def _apart(base_rates: Entries) -> list[str]:
     for attribute in dict.fromkeys(
         e["attribute"] for e in base_rates if " & " not in e["attribute"]
     ):
-        known = [e for e in base_rates if e["attribute"] == attribute and e["rate"] is not None]
-        if not known:
-            continue
-        low, high = (pick(known, key=lambda e: e["rate"]) for pick in (min, max))
-        if low["high"] < high["low"]:
+        pair = _farthest([e for e in base_rates if e["attribute"] == attribute])
+        if pair is not None:
+            low, high = pair
             found.append(
                 f"base rates of {attribute} differ: {low['rate']:.1%} of {low['group']}, "
                 f"{high['rate']:.1%} of {high['group']}"
@@ -124,16 +123,23 @@ def _uneven(missing: Entries) -> list[str]:
     keys = dict.fromkeys((e["column"], e["attribute"]) for e in missing if e["attribute"])
     for column, attribute in keys:
         of = [e for e in missing if (e["column"], e["attribute"]) == (column, attribute)]
-        known = [e for e in of if e["rate"] is not None]
-        if not known:
-            continue
-        low, high = (pick(known, key=lambda e: e["rate"]) for pick in (min, max))
-        if high["rate"] - low["rate"] >= UNEVEN and low["high"] < high["low"]:
+        pair = _farthest(of)
+        if pair is not None and pair[1]["rate"] - pair[0]["rate"] >= UNEVEN:
+            low, high = pair
             found.append(
                 f"{column} is missing for {high['rate']:.1%} of {high['group']} and "
                 f"{low['rate']:.1%} of {low['group']}"
             )
     return found
+
+
+def _farthest(entries: Entries) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Of the groups whose intervals tell them apart, the two with the most different rates.
+
+    Looking at the lowest and highest rate of all alone, a group of few rows would hide the others.
+    """
+    pairs = [(low, high) for low, high in permutations(entries, 2) if low["high"] < high["low"]]
+    return max(pairs, key=lambda pair: pair[1]["rate"] - pair[0]["rate"], default=None)
 
 
 def _small(base_rates: Entries) -> list[str]:

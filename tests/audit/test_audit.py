@@ -278,6 +278,12 @@ def told(auroc):
         ([rate("f", 0.1, 0.09, 0.11), rate("m", 0.3, 0.28, 0.32)], told(0.6), 0, "10.0% of f"),
         ([rate("f", 0.1, 0.05, 0.2), rate("m", 0.15, 0.1, 0.2)], told(0.6), 2, None),
         ([rate("f", 0.1, 0.0, 0.5, 8), rate("m", 0.15, 0.1, 0.2)], told(0.6), 0, "f only 8"),
+        (
+            [rate("f", 0.2, 0.19, 0.21), rate("m", 0.4, 0.39, 0.41), rate("x", 0, 0, 0.66, 3)],
+            told(0.6),
+            0,
+            "20.0% of f, 40.0% of m",
+        ),
     ],
 )
 def test_the_stage_follows_from_what_was_measured(rates, proxies, first, reason):
@@ -286,6 +292,13 @@ def test_the_stage_follows_from_what_was_measured(rates, proxies, first, reason)
     assert found["first"] == stage["stage"]
     assert [s["suitability"] for s in found["stages"]].count("recommended") == 1
     assert reason is None or any(reason in told for told in stage["reasons"])
+
+
+def test_a_tiny_group_does_not_hide_where_values_are_missing():
+    known = (("f", 0.05, 0.04, 0.06), ("m", 0.3, 0.29, 0.31), ("x", 0.0, 0.0, 0.66))
+    missing = [{"column": "job", **rate(*entry)} for entry in known]
+    found = recommend_stage([], [], missing, None, "dataset=adult")
+    assert "job is missing for 30.0% of m and 5.0% of f" in found["stages"][0]["reasons"]
 
 
 def test_an_attribute_that_nobody_tells_recommends_nothing():
