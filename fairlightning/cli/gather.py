@@ -133,7 +133,9 @@ def _read(run: Path, name: Path, output: Path) -> Found:
         records = tuple(read_metrics(run / "metrics.json"))
         points = [FrontPoint(str(name), chosen, records, place, load)]
         plain = [str(name)] if chosen["strength"] == 0 or chosen["method"] == "erm" else []
-    return Found(run, config, tuple(points), tuple(plain))
+    # Rows that are weighed or ordered by group make a model fairer too.
+    uniform = chosen["sampling"] == "uniform"
+    return Found(run, config, tuple(points), tuple(plain) if uniform else ())
 
 
 def _relative(run: Path, output: Path) -> str:

@@ -260,6 +260,7 @@ def hyperparameters(config: DictConfig) -> dict[str, str | float | bool]:
     chosen = {
         "method": "+".join(objectives) or "erm",
         "strength": container["method"]["strength"],
+        "sampling": _sampling(container),
         "batch_size": container["dataset"]["batch_size"],
         "max_epochs": container["trainer"]["max_epochs"],
         **{
@@ -271,6 +272,13 @@ def hyperparameters(config: DictConfig) -> dict[str, str | float | bool]:
     }
     flat = _flatten(chosen)
     return {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in flat.items()}
+
+
+def _sampling(config: dict[Any, Any]) -> str:
+    """Name of the rule that orders or weighs training rows, or `uniform`."""
+    rules = (config.get("sampling") or {}).values()  # which runs of earlier versions lack
+    named = (rule["_target_"].rsplit(".", 1)[-1] for rule in rules if rule)
+    return next(named, "uniform")
 
 
 def _flatten(tree: dict[Any, Any], prefix: str = "") -> dict[str, Any]:

@@ -12,9 +12,10 @@ from fairlightning.cli import main
 from fairlightning.cli.build import load_run
 from fairlightning.cli.collect import collect, median_front
 from fairlightning.cli.front import front
+from fairlightning.cli.gather import differing, find_runs
 from fairlightning.cli.train import train
 from fairlightning.exceptions import ArgumentError, DataError
-from fairlightning.verification import read_front, read_metrics
+from fairlightning.verification import read_front, read_metrics, write_metrics
 
 
 @pytest.fixture
@@ -104,3 +105,15 @@ def test_nothing_to_collect(tmp_path, composed):
     (run / "metrics.json").write_text(json.dumps({"schema": 99, "records": []}))
     with pytest.raises(DataError, match="schema 99"):
         collect(tmp_path / "runs")
+
+
+def test_a_run_on_reweighed_rows_is_no_plain_model(composed, tmp_path):
+    for sampling in ("uniform", "reweighing"):
+        run = tmp_path / "runs" / sampling
+        run.mkdir(parents=True)
+        OmegaConf.save(composed("method=erm", f"sampling={sampling}"), run / "config.yaml")
+        write_metrics(run / "metrics.json", [])
+    runs = differing(find_runs(tmp_path / "runs", tmp_path)[0])
+    assert [run.plain for run in runs] == [(), ("uniform",)]
+    settings = [dict(run.points[0].settings) for run in runs]
+    assert settings == [{"sampling": "reweighing"}, {"sampling": "uniform"}]
