@@ -9,7 +9,7 @@ from typing import Any
 from fairlightning.advisor.matrix import FAMILIES, rating
 from fairlightning.advisor.options import Option
 from fairlightning.advisor.situation import Facts, Situation
-from fairlightning.advisor.tree import DEFINITIONS, MODELS, TREE, candidates, commands
+from fairlightning.advisor.tree import DEFINITIONS, DROPOUT, MODELS, TREE, candidates, commands
 from fairlightning.advisor.ways import OPTIONS
 from fairlightning.exceptions import ArgumentError
 
@@ -64,14 +64,19 @@ class Advice:
 
 
 def recommend(
-    situation: Situation, *, model: str | None = None, dataset: str = "dataset=adult"
+    situation: Situation,
+    *,
+    model: str | None = None,
+    dataset: str = "dataset=adult",
+    dropout: str | None = None,
 ) -> Advice:
     """Walk the decision tree, and rule out what the answers do not allow.
 
     Args:
         situation: The answers.
         model: Arguments that name the model; that of the family if None.
-        dataset: Arguments that name the data set.
+        dataset: Arguments that name the data set, and others to keep, as a shell reads them.
+        dropout: Name of the share of units that `model` drops; None where it drops none.
 
     Raises:
         ArgumentError: If the answers rule everything out; the message names them.
@@ -80,14 +85,15 @@ def recommend(
     >>> advice.recommendation.option.name
     'adversarial debiasing'
     """
-    model = model or f"model={MODELS[situation.model]}"
+    if model is None:
+        model, dropout = f"model={MODELS[situation.model]}", DROPOUT.get(situation.model)
     left, ruled_out = [], {}
     for key, option in candidates(situation.model, situation.definition).items():
         against = tuple(_against(option, situation))
         if against:
             ruled_out[option.name] = against
         else:
-            left.append(_advised(key, option, situation, model, dataset))
+            left.append(_advised(key, option, situation, model, dataset, dropout))
     if not left:
         reasons = "; ".join(f"{name}: {', '.join(why)}" for name, why in ruled_out.items())
         raise ArgumentError.of(
@@ -100,11 +106,13 @@ def recommend(
         # A bound needs no choice of a strength; sorting is stable.
         left.sort(key=lambda advised: not advised.option.bounded)
     ruled_out |= _elsewhere(situation)
-    cautions = tuple(_cautions(situation, left[0].option))
+    cautions = tuple(_cautions(situation, left[0].option, dropout))
     return Advice(situation, left[0], tuple(left[1:]), ruled_out, cautions)
 
 
-def _advised(key: str, option: Option, situation: Situation, model: str, dataset: str) -> Advised:
+def _advised(
+    key: str, option: Option, situation: Situation, model: str, dataset: str, dropout: str | None
+) -> Advised:
     reasons = [option.what]
     if option.technique:
         cell = rating(situation.model, option.technique)
@@ -116,7 +124,7 @@ def _advised(key: str, option: Option, situation: Situation, model: str, dataset
         tuning = "conditioned"
     elif tuning == "front" and situation.model in ("linear", "trees"):
         tuning = "sweep"
-    more = tuple(_more(option, situation))
+    more = tuple(_more(option, situation, dropout))
     run = commands(
         option,
         situation.definition,
@@ -169,7 +177,7 @@ def _elsewhere(situation: Situation) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _more(option: Option, situation: Situation) -> Iterator[str]:
+def _more(option: Option, situation: Situation, dropout: str | None) -> Iterator[str]:
     """Arguments for loss and regularisation."""
     if option.proof:
         if situation.loss != "logistic":
@@ -179,20 +187,19 @@ def _more(option: Option, situation: Situation) -> Iterator[str]:
     elif situation.model in ("neural", "linear", "ensemble"):
         if situation.regularisation == "l2":
             yield "optimizer.optimizer.weight_decay=0.01"
-        if situation.regularisation == "dropout" and situation.model != "linear":
-            place = "model.network" if situation.model == "ensemble" else "model"
-            yield f"{place}.dropout=0.1"
+        if situation.regularisation == "dropout" and dropout:
+            yield f"{dropout}=0.1"
         if situation.regularisation == "l1" and option is OPTIONS["multi_objective"]:
             yield "method.objectives.interpretability.norm=l1"
     elif situation.regularisation == "l2":
         yield "model.min_child_samples=50"
 
 
-def _cautions(situation: Situation, option: Option) -> Iterator[str]:
+def _cautions(situation: Situation, option: Option, dropout: str | None) -> Iterator[str]:
     if situation.regularisation == "l1" and not option.proof and option.technique:
         yield "few weights: method=multi_objective has a penalty on them (norm=l1)"
-    if situation.regularisation == "dropout" and situation.model in ("linear", "trees"):
-        yield f"{situation.model} have no units to drop; the commands leave dropout out"
+    if situation.regularisation == "dropout" and dropout is None:
+        yield "the model has no units to drop; the commands leave dropout out"
     if situation.tuning == "front" and situation.model in ("linear", "trees"):
         yield "`fairlightning front` trains networks; for this family sweep, then `collect`"
     if situation.tuning == "none" and not option.bounded and option.technique:
@@ -206,7 +213,9 @@ def _cautions(situation: Situation, option: Option) -> Iterator[str]:
 
 
 def _cautions_of_data(facts: Facts, definition: str) -> Iterator[str]:
-    if facts.smallest_rows < FEW:
+    if facts.smallest is None:
+        yield "no training row has all sensitive attributes known: take fewer, or fill them in"
+    elif facts.smallest_rows < FEW:
         yield (
             f"{facts.smallest} has {facts.smallest_rows} training rows: gaps of intersections are "
             "mostly chance there; use gap=squared debiased=true, and read the intervals"

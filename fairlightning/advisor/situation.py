@@ -109,18 +109,20 @@ class Facts:
         train_rows: Rows of training.
         positives: Share of label 1.
         attributes: Number of groups of each sensitive attribute.
-        smallest: Name of the smallest intersection that has training rows.
-        smallest_rows: Its training rows.
+        smallest: Name of the smallest intersection that has training rows; None where no row has
+            all attributes known.
+        smallest_rows: Its training rows; 0 without one.
         empty: Number of intersections without training rows.
         unknown: Share of rows without a value, by sensitive attribute.
-        base_rate_gap: Largest difference of base rates, by sensitive attribute.
+        base_rate_gap: Largest difference of base rates between groups of at least 100 rows, by
+            sensitive attribute; one with fewer than two of them is left out.
     """
 
     rows: int
     train_rows: int
     positives: float
     attributes: Mapping[str, int]
-    smallest: str
+    smallest: str | None
     smallest_rows: int
     empty: int
     unknown: Mapping[str, float]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fairlightning.advisor.matrix import FAMILIES
@@ -90,6 +92,9 @@ MODELS = {
 }
 """Value of `model=` that stands for a family."""
 
+DROPOUT = {"neural": "model.dropout", "ensemble": "model.network.dropout"}
+"""Where these models have the share of units that they drop."""
+
 
 def candidates(family: str, definition: str) -> dict[str, Option]:
     """Options of a leaf, the recommended one first.
@@ -134,7 +139,7 @@ def commands(
         option: One of `OPTIONS`.
         definition: Key of `DEFINITIONS`.
         model: Arguments that name the model, such as `model=mlp`.
-        dataset: Arguments that name the data set.
+        dataset: Arguments that name the data set, and others to keep, as a shell reads them.
         tuning: `none`, `sweep`, `search`, `front` or `conditioned` (one network for every λ).
         more: Further arguments.
         shared_threshold: One threshold for all groups, where thresholds are adjusted.
@@ -148,8 +153,10 @@ def commands(
     criterion = DEFINITIONS[definition].criterion
     told = [] if criterion in (None, "demographic_parity") else [f"criterion={criterion}"]
     swept = [] if option.thresholds else _swept(option, tuning)
-    fixed = [part for part in option.overrides if not any(_same(part, by) for by in swept)]
-    words = [dataset, model, *fixed, *told, *more]
+    given = shlex.split(f"{dataset} {model}")
+    bounds = [part for part in given if part.startswith("epsilon")]
+    fixed = _without(option.overrides, [*swept, *bounds])
+    words = [shlex.join(_without(given, [*swept, *fixed])), *fixed, *told, *more]
     if option.thresholds:
         train = " ".join(["fairlightning train", *words, "run_dir=runs/advised"])
         shared = ["--shared"] if shared_threshold else []
@@ -166,8 +173,10 @@ def commands(
     return (" ".join(["fairlightning train", *swept, *words]),)
 
 
-def _same(override: str, other: str) -> bool:
-    return override.partition("=")[0] == other.partition("=")[0]
+def _without(overrides: Iterable[str], others: Iterable[str]) -> list[str]:
+    """Overrides of what the others do not set."""
+    names = {other.partition("=")[0] for other in others}
+    return [override for override in overrides if override.partition("=")[0] not in names]
 
 
 def _swept(option: Option, tuning: str) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,7 +15,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.prompt import FloatPrompt, Prompt
 
@@ -55,14 +57,14 @@ def main(arguments: Sequence[str]) -> None:
     answers = {name: value for name, value in vars(options).items() if value is not None}
     output = answers.pop("json", None)
     named = _named(overrides)
-    facts = None
+    facts = dropout = None
     if overrides:
         config = _composed(overrides)
         answers.setdefault("model", family_of(config.model._target_))
         answers.setdefault("definition", config.criterion)
-        facts = data_facts(build_data(config))
+        facts, dropout = data_facts(build_data(config)), _dropout(config)
     situation = Situation(**_asked(answers, console))
-    advice = recommend(replace(situation, facts=facts), **named)
+    advice = recommend(replace(situation, facts=facts), dropout=dropout, **named)
     print_advice(console, advice)
     if output is not None:
         text = json.dumps(advice.to_dict(), indent=2, allow_nan=False)
@@ -84,7 +86,7 @@ def print_advice(console: Console, advice: Advice) -> None:
     if facts is not None:
         say(
             f"Data     {facts.rows:,} rows, {facts.positives:.1%} positive; smallest intersection "
-            f"{facts.smallest} with {facts.smallest_rows:,} training rows"
+            f"{facts.smallest or 'unknown'} with {facts.smallest_rows:,} training rows"
         )
     say(f"\nRecommended: {advice.recommendation.option.name}", "bold")
     _print_advised(console, advice.recommendation)
@@ -178,12 +180,19 @@ def _composed(overrides: list[str]) -> DictConfig:
 
 
 def _named(overrides: list[str]) -> dict[str, str]:
-    """Arguments that name model and data set, as `recommend` takes them."""
-    parts = {
-        "model": [o for o in overrides if o.split("=")[0].split(".")[0].split("@")[0] == "model"],
-        "dataset": [o for o in overrides if o.startswith(("dataset", "seed", "attributes"))],
-    }
-    return {name: " ".join(words) for name, words in parts.items() if words}
+    """Arguments of model, and of data set and all else that stays, as `recommend` takes them."""
+    parts: dict[str, list[str]] = {}
+    for override in overrides:
+        group = re.split("[=.@]", override.lstrip("+"))[0]
+        if group not in ("method", "criterion", "run_dir"):
+            parts.setdefault("model" if group == "model" else "dataset", []).append(override)
+    return {name: shlex.join(words) for name, words in parts.items()}
+
+
+def _dropout(config: DictConfig) -> str | None:
+    """Name of the share of units that a model drops; None where it drops none."""
+    places = ("model.dropout", "model.network.dropout")
+    return next((p for p in places if OmegaConf.select(config, p) is not None), None)
 
 
 def _parser() -> argparse.ArgumentParser:

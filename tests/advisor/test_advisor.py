@@ -121,6 +121,11 @@ def test_answers_reach_the_command():
     assert "fairlightning front" in typed(**neural, tuning="front")
     assert "hydra/sweeper=pareto" in typed(**neural, tuning="search")
     assert "weight_decay=0.01" in typed(**neural, regularisation="l2")
+    dropout = Situation("ensemble", "demographic_parity", regularisation="dropout")
+    for model, place in (("tabm", "model.dropout"), ("soft_forest", None)):
+        named = recommend(dropout, model=f"model={model}", dropout=place).recommendation.commands
+        assert ("model.dropout=0.1" in named[0]) == (place is not None)
+    assert "model.network.dropout=0.1" in recommend(dropout).recommendation.commands[0]
     linear = {"model": "linear", "definition": "equal_opportunity"}
     assert "module.loss=hinge" in typed(**linear, loss="hinge")
     assert "--shared" in typed(**linear, deployment="no_group")

@@ -4,13 +4,15 @@ import sys
 from io import StringIO
 from typing import get_args
 
+import pandas as pd
 import pytest
 from helpers import command, small_table
 from hydra import compose, initialize_config_dir
 
-from fairlightning.advisor import TREE, candidates, commands
+from fairlightning.advisor import TREE, Situation, candidates, commands, recommend
 from fairlightning.advisor.tree import MODELS
-from fairlightning.cli.build import conf_dir
+from fairlightning.cli.build import build_data, conf_dir
+from fairlightning.cli.facts import data_facts
 from fairlightning.cli.train import train
 from fairlightning.functional.parity import Criterion
 
@@ -96,6 +98,40 @@ def test_advice_for_a_configuration_looks_at_model_and_data(table, tmp_path):
     assert f"dataset.source={table}" in advice["recommendation"]["commands"][0]
     assert "model=tabm" in advice["recommendation"]["commands"][0]
     assert advice["recommendation"]["trade_offs"]["stability"]
+
+
+def test_arguments_are_kept_and_survive_a_shell(table, tmp_path):
+    source = table.rename(table.with_name("my rows.csv"))
+    given = [*small_table(source), "model=soft_tree", "trainer.max_epochs=2", "epsilon=0.02"]
+    left_out = ["method=parity", "run_dir=elsewhere"]
+    options = ["--regularisation", "dropout", "--json", "advice.json"]
+    done = command("advise", *given, *left_out, *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    advice = json.loads((tmp_path / "advice.json").read_text())
+    words = shlex.split(advice["recommendation"]["commands"][0])
+    assert set(given) <= set(words)
+    assert not set(left_out) & set(words)
+    assert not [word for word in words if "dropout" in word]
+    assert any("no units to drop" in caution for caution in advice["cautions"])
+
+
+def test_facts_rest_on_groups_of_some_size(composed, table):
+    frame = pd.read_csv(table)
+    frame["race"] = ["a", "b"] * (len(frame) // 2)
+    frame.loc[:1, "race"], frame.loc[:1, "label"] = "c", "yes"
+    frame.to_csv(table, index=False)
+    sensitive = "dataset.sensitive=[sex,race]"
+    facts = data_facts(build_data(composed(sensitive)))
+    rates = frame.groupby("race")["label"].agg(lambda label: (label == "yes").mean())
+    assert facts.base_rate_gap["race"] == pytest.approx(abs(rates["a"] - rates["b"]))
+    # Nobody's sex and race are both known.
+    frame.loc[::2, "sex"] = None
+    frame.loc[1::2, "race"] = None
+    frame.to_csv(table, index=False)
+    facts = data_facts(build_data(composed(sensitive)))
+    assert (facts.smallest, facts.smallest_rows) == (None, 0)
+    told = recommend(Situation("neural", "demographic_parity", facts=facts)).cautions
+    assert any("no training row has all sensitive attributes known" in each for each in told)
 
 
 class Terminal(StringIO):
