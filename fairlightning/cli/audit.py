@@ -91,7 +91,7 @@ def _proxies(document: dict[str, Any]) -> Table:
     for entry in document["proxies"]:
         if entry["strength"] in ("moderate", "strong"):
             cells = (entry["attribute"], entry["feature"], f"{entry['auroc']:.3f}", ends(entry))
-            table.add_row(*cells, entry["strength"])
+            table.add_row(*map(Text, cells), entry["strength"])
     return table
 
 
@@ -101,7 +101,7 @@ def _rates(document: dict[str, Any]) -> Table:
     for header in ("Group", "Rate", "95 % interval", "Rows"):
         table.add_column(header, justify="right" if header in ("Rate", "Rows") else "left")
     for entry in document["base_rates"]:
-        table.add_row(entry["group"], share(entry), ends(entry), f"{entry['support']:,}")
+        table.add_row(Text(entry["group"]), share(entry), ends(entry), f"{entry['support']:,}")
     return table
 
 
@@ -111,11 +111,14 @@ def _effects(entries: list[dict[str, Any]]) -> Table:
         table.add_column(header, justify="right" if header == "Points" else "left")
     for entry in entries:
         table.add_row(
-            entry["question"], "all paths", points(entry["effect"]), ends(entry["effect"], 100, 1)
+            Text(entry["question"]),
+            "all paths",
+            points(entry["effect"]),
+            ends(entry["effect"], 100, 1),
         )
         for path in entry["paths"][:4]:
             name = f"{' → '.join(path['path'])} ({path['judgement']})"
-            table.add_row("", name, points(path), ends(path, 100, 1))
+            table.add_row("", Text(name), points(path), ends(path, 100, 1))
     return table
 
 

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> None:
         check_same_rows(first, second, comparison.stages)
     console = wide_console()
     console.print(comparison_table(comparison.rows, options.stage))
-    console.print(comparison.summary(options.stage))
+    console.print(comparison.summary(options.stage), markup=False)
 
 
 def _rows(path: Path) -> pd.DataFrame:

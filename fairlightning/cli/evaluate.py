@@ -42,7 +42,8 @@ def main(arguments: Sequence[str]) -> None:
     options = _parser().parse_args(arguments)
     source: Path = options.predictions
     frame = read_predictions(source)
-    known = {options.score, options.target, options.weight, "row", "split", "member", "weight"}
+    weight = options.weight or ("weight" if "weight" in frame else None)
+    known = {options.score, options.target, weight, "row", "split", "member", "weight"}
     task = options.task or task_of_columns(frame, options.score)
     scored = [options.score]
     if Task.of(task).kind == "multiclass":
@@ -55,6 +56,8 @@ def main(arguments: Sequence[str]) -> None:
         check_choice("continuous", name, sensitive)
         frame[name] = quantile_bins(frame[name])[1]
     console = wide_console()
+    if weight:
+        console.print(f"Rows are weighted by {weight}.", markup=False, highlight=False)
     if options.adjust_thresholds is not None:
         if Task.of(task).kind != "binary":
             raise ArgumentError.of(
@@ -63,13 +66,13 @@ def main(arguments: Sequence[str]) -> None:
                 expected="scores of a binary target, which a threshold decides",
                 mend="leave it out",
             )
-        frame = _adjusted(console, frame, sensitive, options)
+        frame = _adjusted(console, frame, sensitive, weight, options)
     records = evaluate(
         frame,
         sensitive,
         score=options.score,
         target=options.target,
-        weight=options.weight,
+        weight=weight,
         threshold=options.threshold,
         task=task,
     )
@@ -84,12 +87,13 @@ def main(arguments: Sequence[str]) -> None:
         **_scored(frame, task, options.score, scored),
         "target": frame[options.target],
         **{name: frame[name].astype("string") for name in sensitive},
-        **({"weight": frame[options.weight]} if options.weight else {}),
+        **({"weight": frame[weight]} if weight else {}),
     }
     write_predictions(folder / "predictions.parquet", pd.DataFrame(columns))
     for stage in dict.fromkeys(record.stage for record in records):
         console.print(metrics_table(records, stage))
-    console.print(f"[bold]Results[/]  {folder}: metrics.json, predictions.parquet")
+    text = f"Results  {folder}: metrics.json, predictions.parquet"
+    console.print(text, markup=False, highlight=False)
 
 
 def _scored(
@@ -102,7 +106,11 @@ def _scored(
 
 
 def _adjusted(
-    console: Console, frame: pd.DataFrame, sensitive: list[str], options: argparse.Namespace
+    console: Console,
+    frame: pd.DataFrame,
+    sensitive: list[str],
+    weight: str | None,
+    options: argparse.Namespace,
 ) -> pd.DataFrame:
     """Move scores to adjusted thresholds, and say what these are."""
     frame, found, names = adjust_scores(
@@ -112,7 +120,7 @@ def _adjusted(
         shared=options.shared,
         score=options.score,
         target=options.target,
-        weight=options.weight,
+        weight=weight,
         threshold=options.threshold,
     )
     told = zip(names, found.threshold.tolist(), found.true_positive_rate.tolist(), strict=True)
@@ -151,7 +159,7 @@ def _parser() -> argparse.ArgumentParser:
         help="sensitive attributes that are numbers, to be cut into bins",
     )
     add("--task", choices=TASK_NAMES, help="what was predicted (default: what the columns tell)")
-    add("--weight", help="column of row weights (default: every row weighs 1)")
+    add("--weight", help="column of row weights (default: weight, if there is one)")
     add("--threshold", type=float, default=0.5, help="score from which a row is selected")
     add(
         "--adjust-thresholds",

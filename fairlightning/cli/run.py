@@ -51,7 +51,7 @@ def fit(
     """
     folder = RunFolder(Path(config.run_dir))
     if trainer.is_global_zero:
-        console.print(data.report())
+        console.print(data.report(), markup=False)
         warn_of_poor_match(console, config)
         folder.write_config(config, data)
     checkpoint = folder.last_checkpoint() if config.resume == CONTINUE else config.resume

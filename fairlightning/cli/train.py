@@ -62,7 +62,7 @@ def _boost(
     """Grow trees without a Trainer, and write the same folder of a run."""
     console = wide_console()
     folder = RunFolder(Path(config.run_dir))
-    console.print(data.report())
+    console.print(data.report(), markup=False)
     warn_of_poor_match(console, config)
     check_objectives(module.fairness)
     folder.write_config(config, data)

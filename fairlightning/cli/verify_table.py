@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from fairlightning.verification import Verification
 from fairlightning.verification.results import Estimate, Finding
@@ -13,7 +14,9 @@ COLORS = {"met": "green", "not met": "bold red", "not enough evidence": "yellow"
 
 def criteria_table(found: Verification) -> Table:
     """Success criteria with their findings; of groups those alone that are not met."""
-    table = Table(box=box.SIMPLE, title=f"{found.title}: {found.verdict}", title_justify="left")
+    table = Table(
+        box=box.SIMPLE, title=Text(f"{found.title}: {found.verdict}"), title_justify="left"
+    )
     for column in ("Criterion", "About", "Baseline", "Method", "Measured", "Rows", "Verdict"):
         left = column in ("Criterion", "About", "Verdict")
         table.add_column(column, justify="left" if left else "right", no_wrap=column == "Verdict")
@@ -23,7 +26,7 @@ def criteria_table(found: Verification) -> Table:
             shown = tuple(f for f in shown if f.verdict not in ("met", None))
         table.add_row(criterion.name, criterion.figure, "", "", "", "", _colored(criterion.verdict))
         for finding in shown:
-            table.add_row("", finding.about, *_cells(finding))
+            table.add_row("", Text(finding.about), *_cells(finding))
     checked = found.checklist
     ticked = sum(item.ticked for item in checked.items)
     outcome = "passed" if checked.passed else "not passed"

@@ -1,10 +1,13 @@
+import io
 import json
 import sys
 from xml.etree import ElementTree
 
 import pytest
 from helpers import command, small_table
+from rich.console import Console
 
+from fairlightning.cli.audit import print_audit
 from fairlightning.data import adult
 
 
@@ -85,3 +88,27 @@ def test_a_table_without_declarations_gets_what_can_be_measured(table, tmp_path)
     # The label depends on the group.
     assert document["recommendation"]["first"] == "pre-processing"
     assert "dataset=table" in document["recommendation"]["stages"][0]["command"]
+
+
+def test_names_in_brackets_are_printed_as_they_are():
+    names = ("race=[white]", "race=[/unknown]")
+    share = {"rate": 0.4, "low": 0.3, "high": 0.5, "support": 500}
+    effect = {"value": 0.1, "low": 0.0, "high": 0.2}
+    document = {
+        "recommendation": {"first": "pre-processing", "stages": []},
+        "proxies": [
+            {"feature": name, "attribute": "[x]", "auroc": 0.9, "low": 0.8, "high": 1.0,
+             "strength": "strong"}
+            for name in names
+        ],
+        "data": {"target": "[y]", "positive": "1"},
+        "base_rates": [{"group": name, **share} for name in names],
+        "counterfactuals": [
+            {"question": f"had {name}", "effect": effect,
+             "paths": [{"path": [name, "[y]"], "judgement": "fair", **effect}]}
+            for name in names
+        ],
+    }  # fmt: skip
+    console = Console(width=100, file=io.StringIO())
+    print_audit(console, document)
+    assert [console.file.getvalue().count(name) for name in names] == [4, 4]

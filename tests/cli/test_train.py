@@ -1,6 +1,7 @@
 import json
 from importlib.metadata import version
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -235,6 +236,23 @@ def test_evaluate_and_compare_anybodys_predictions(tmp_path):
     missing = command("evaluate", "prediction.csv", cwd=tmp_path)
     assert missing.returncode == 2
     assert "did you mean 'predictions.csv'?" in missing.stderr
+
+
+def test_weights_of_a_run_are_used_and_names_in_brackets_shown(tmp_path):
+    frame = pd.DataFrame(
+        {"score": [0.9, 0.2, 0.7, 0.4] * 25, "target": [1, 0, 0, 1] * 25, "[sex]": ["f", "m"] * 50}
+    )
+    frame["weight"] = np.arange(100) % 4 + 1.0
+    frame.to_parquet(tmp_path / "predictions.parquet")
+    done = command("evaluate", "predictions.parquet", "--output", "[bold]", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Rows are weighted by weight." in done.stdout
+    assert "Results  [bold]:" in done.stdout
+    records = read_metrics(tmp_path / "[bold]" / "metrics.json")
+    assert figures(records) == figures(evaluate(frame, ["[sex]"], weight="weight"))
+    assert (read_predictions(tmp_path / "[bold]" / "predictions.parquet")["weight"] > 0).all()
+    same = command("compare", "[bold]", "[bold]", cwd=tmp_path)
+    assert "[sex]: demographic-parity difference" in same.stdout
 
 
 def test_compare_refuses_runs_over_different_rows(composed, tmp_path):
