@@ -41,7 +41,8 @@ examples:
   fairlightning advise dataset=adult model=mlp                  (looks at model and data itself)
   fairlightning advise dataset=adult model=linear --json advice.json
 
-Arguments with = are those of `fairlightning train`, which the recommended command takes over.
+Arguments with = are those of `fairlightning train`; the recommended command keeps all but method,
+criterion and run_dir.
 """
 
 
