@@ -153,6 +153,14 @@ def test_proxies_agree_with_a_classifier_and_noise_tells_nothing():
     assert area[TOGETHER]["auroc"] > area["age"]["auroc"]
 
 
+def test_noise_is_seldom_called_a_proxy():
+    random = np.random.default_rng(1)
+    frame = pd.DataFrame(random.normal(size=(1000, 60))).rename(columns=str)
+    codes = torch.from_numpy(random.integers(0, 2, (1000, 1)))
+    found = proxy_strengths(frame, list(frame), [], GroupSpec(GROUPS), codes)
+    assert sum(entry["strength"] != "none" for entry in found) <= 2
+
+
 def test_an_attribute_of_several_groups_is_told_one_against_the_rest():
     group = torch.arange(600)[:, None] % 3
     frame = pd.DataFrame({"same": group[:, 0].numpy(), "two": group[:, 0].numpy() == 2})
