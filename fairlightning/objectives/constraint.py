@@ -111,10 +111,12 @@ class RateConstraint(RunningConstraint):
         self.cut = log(threshold / (1 - threshold))
 
     def of_rows(self, step: Step) -> tuple[Tensor, Tensor]:
-        """Soft scores and decisions."""
+        """Soft scores and decisions; both NaN where the logit is, which nobody has decided."""
         assert step.logits is not None
         distance = at_least_float32(step.logits.squeeze(-1)) - self.cut
-        return torch.sigmoid(distance / self.temperature), (distance >= 0).to(distance.dtype)
+        decided = (distance >= 0).to(distance.dtype)
+        soft = torch.sigmoid(distance / self.temperature)
+        return soft, torch.where(distance.isnan(), distance.detach(), decided)
 
 
 def _check_numbers(temperature: float, threshold: float) -> None:

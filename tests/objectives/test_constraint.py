@@ -77,6 +77,13 @@ RATES = {
 }
 
 
+def test_a_row_without_a_decision_is_not_taken_for_rejected():
+    logits = torch.tensor([[1.0], [-1.0], [torch.nan], [-2.0]])
+    step = Step(logits, torch.zeros(4).long(), torch.tensor([[0], [0], [1], [1]]))
+    strict = RateConstraint(TWO, epsilon=0.9).eval()(step).strict
+    assert strict.worst.isnan() and strict.value.isnan()
+
+
 @pytest.mark.parametrize("rate", RATES)
 def test_strict_bounds_are_those_of_fairlearn(table, rate):
     groups, step = table
