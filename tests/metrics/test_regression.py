@@ -186,8 +186,8 @@ def test_gaps_and_the_worst_group():
 @pytest.mark.parametrize("error", ["mean_absolute_error", "root_mean_squared_error"])
 def test_errors_should_go_down_also_those_of_the_worst_group(error):
     for metric in (error, f"worst_group_{error}"):
-        assert Change(Key("test", metric, None, None), 5.0, 15.0, 100).better is False
-    assert Change(Key("test", "worst_group_accuracy", None, None), 0.5, 0.8, 100).better
+        assert Change(Key("test", metric, None, None), 5.0, 15.0, 100, 100).better is False
+    assert Change(Key("test", "worst_group_accuracy", None, None), 0.5, 0.8, 100, 100).better
 
 
 @pytest.mark.filterwarnings("error")
