@@ -4,7 +4,7 @@ MLP 64-64 on Adult, batch 1,024, AdamW, one CPU thread; the Trainer without logg
 checkpoints. All variants run side by side, in turns, and each turn gives one ratio of every kind;
 the figures are medians over the turns, with the lowest and the highest beside them.
 
-    python benchmarks/step.py [--turns 100] [--epochs 2]
+    python benchmarks/step.py [--turns 250] [--epochs 2]
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def trainer_step(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--turns", type=int, default=100)
+    parser.add_argument("--turns", type=int, default=250)
     parser.add_argument("--epochs", type=int, default=2)
     options = parser.parse_args()
     quiet()

@@ -28,8 +28,8 @@ def _step(ratio: str, command: str) -> Measured:
     return Measured(f"a training step takes {ratio} times a plain one", (ratio,), command)
 
 
-STEP_ADVERSARIAL = _step("1.33", STEP)
-STEP_PARITY = _step("1.11", STEP)
+STEP_ADVERSARIAL = _step("1.309", STEP)
+STEP_PARITY = _step("1.097", STEP)
 STEP_CONSTRAINED = _step("1.69", METHODS)
 STEP_PROJECTION = _step("1.44", METHODS)
 STEP_MULTI_OBJECTIVE = _step("1.14", METHODS)
