@@ -30,10 +30,10 @@ def _step(ratio: str, command: str) -> Measured:
 
 STEP_ADVERSARIAL = _step("1.309", STEP)
 STEP_PARITY = _step("1.097", STEP)
-STEP_CONSTRAINED = _step("1.69", METHODS)
-STEP_PROJECTION = _step("1.44", METHODS)
-STEP_MULTI_OBJECTIVE = _step("1.14", METHODS)
-STEP_DEPENDENCE = _step("5.13", METHODS)
+STEP_CONSTRAINED = _step("1.51", METHODS)
+STEP_PROJECTION = _step("1.51", METHODS)
+STEP_MULTI_OBJECTIVE = _step("1.18", METHODS)
+STEP_DEPENDENCE = _step("5.74", METHODS)
 
 CONFLICT = Measured(
     "on Adult, demographic-parity difference for sex from 0.178 to 0.069 for 0.66 points of "
